@@ -1,0 +1,1 @@
+"""The method in pure torch: no Ray, no files, no clock, no global random state."""

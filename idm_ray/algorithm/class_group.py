@@ -1,0 +1,197 @@
+"""A group of classes that are condensed together: the unit that is given to workers.
+
+Groups are cut by the configuration, never by the number of workers, and share nothing; a run's
+images are the same wherever its groups are.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idm_ray.algorithm.augment import AugmentParams, augment, draw_siamese
+from idm_ray.algorithm.expansion import expand
+from idm_ray.algorithm.losses import class_aware_regularization, class_means, matching_loss
+from idm_ray.algorithm.model_server import Snapshot
+from idm_ray.algorithm.numerics import FlatNetwork
+from idm_ray.algorithm.randomness import generator
+from idm_ray.algorithm.sgd import per_class_step_, sgd_step_
+from idm_ray.config import CondenseConfig
+from idm_ray.errors import NonFiniteLossError
+
+RealBatches = Callable[[int, int], tuple[Tensor, Tensor]]
+"""(iteration, class) -> normalised images (B, C, H, W) and their weights in the mean (B,)."""
+
+# Real images in one forward pass without gradients: large enough to fill any device, small enough
+# that activations stay a few hundred megabytes (128 channels of 32x32 pixels each).
+MAX_PIXELS_PER_PASS = 256 * 32 * 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupReport:
+    """Losses of a group over some iterations.
+
+    Attributes:
+        classes: labels of the group's classes, I.
+        first_iteration: of the T that are reported.
+        matching: (T, I) float64, matching loss of each class.
+        regularization: (T, I) float64, weighted class-aware regularization.
+    """
+
+    classes: tuple[int, ...]
+    first_iteration: int
+    matching: np.ndarray[Any, np.dtype[np.float64]]
+    regularization: np.ndarray[Any, np.dtype[np.float64]]
+
+
+class ClassGroup:
+    """Synthetic images of a fixed set of classes, and their optimiser.
+
+    Args:
+        config: of the condensation.
+        classes: labels of the group's classes, I of them.
+        num_classes: classes of the data set, C.
+        operations: augmentations allowed for this data.
+        network: frozen; may be shared with other groups of the same process.
+        real_batches: real images to match.
+        start: (I, ipc, C, H, W) first synthetic images, normalised, on the network's device.
+    """
+
+    def __init__(
+        self,
+        config: CondenseConfig,
+        classes: Sequence[int],
+        *,
+        num_classes: int,
+        operations: Sequence[str],
+        network: FlatNetwork,
+        real_batches: RealBatches,
+        start: Tensor,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.images = start.clone()
+        self._velocity = torch.zeros_like(start)
+        self._config = config
+        self._num_classes = num_classes
+        self._operations = tuple(operations)
+        self._network = network
+        self._real_batches = real_batches
+        self._labels = torch.tensor(self.classes, device=start.device)
+
+    def run(self, first_iteration: int, sequence: Sequence[Sequence[Snapshot]]) -> GroupReport:
+        """Some iterations, one for each element of `sequence`.
+
+        Args:
+            first_iteration: number of the first of them, counting from 0.
+            sequence: the networks to match in each.
+
+        Raises:
+            NonFiniteLossError: a loss became NaN or infinite.
+        """
+        losses = [self._step(first_iteration + t, s) for t, s in enumerate(sequence)]
+        # The device is waited for once, here.
+        matching, regularization = torch.stack(losses, dim=1).double().cpu().numpy()
+        report = GroupReport(
+            classes=self.classes,
+            first_iteration=first_iteration,
+            matching=matching,
+            regularization=regularization,
+        )
+        _refuse_non_finite(report, sequence)
+        return report
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What decides the future: images and their velocity, both (I, ipc, C, H, W)."""
+        return {"images": self.images.clone(), "velocity": self._velocity.clone()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go back to a state that `state_dict` gave."""
+        self.images.copy_(state["images"])
+        self._velocity.copy_(state["velocity"])
+
+    def _step(self, iteration: int, snapshots: Sequence[Snapshot]) -> Tensor:
+        """One iteration; returns (2, I): matching loss and regularization (Alg. 1, lines 3-6)."""
+        params = draw_siamese(
+            self._operations,
+            [generator(self._config.seed, "augment", iteration, c) for c in self.classes],
+        )
+        images = self.images.detach().requires_grad_()
+        augmented = self._augmented_tiles(images, params)
+        leaf = augmented.detach().requires_grad_()
+        gradient, losses = torch.zeros_like(leaf), torch.zeros(2, len(self.classes)).to(leaf)
+        for snapshot in snapshots:
+            self._network.load(_as_tensor(snapshot.weights))
+            real_means = self._real_means(iteration, params)
+            terms = self._loss_terms(leaf, real_means, snapshot.accuracy) / len(snapshots)
+            gradient += torch.autograd.grad(terms.sum(), leaf)[0]
+            losses += terms.detach()
+        self._update(torch.autograd.grad(augmented, images, gradient)[0])
+        return losses
+
+    def _augmented_tiles(self, images: Tensor, params: AugmentParams) -> Tensor:
+        """(I, ipc, C, H, W) -> (I, ipc * l*l, C, H, W): expansion, then augmentation."""
+        tiles = expand(images.flatten(0, 1), self._config.partition)
+        return augment(tiles.unflatten(0, (len(self.classes), -1)), params)
+
+    @torch.no_grad()
+    def _real_means(self, iteration: int, params: AugmentParams) -> Tensor:
+        """(I, F): mean feature of each class's batch of real images, class by class."""
+        means = []
+        for i, c in enumerate(self.classes):
+            batch, weights = self._real_batches(iteration, c)
+            of_class = AugmentParams(params.operations[i : i + 1], params.uniforms[i : i + 1])
+            batch = augment(batch.unsqueeze(0), of_class).squeeze(0)
+            features = [self._network.features(part) for part in _passes(batch)]
+            means.append(class_means(torch.cat(features).unsqueeze(0), weights.unsqueeze(0)))
+        return torch.cat(means)
+
+    def _loss_terms(self, tiles: Tensor, real_means: Tensor, accuracy: float) -> Tensor:
+        """(2, I): both terms of Eq. 5 for augmented tiles (I, M, C, H, W)."""
+        num_tiles = tiles.shape[1]
+        features = self._network.features(tiles.flatten(0, 1))
+        logits = self._network.head(features).unflatten(0, (-1, num_tiles))
+        equal_weights = features.new_full((len(self.classes), num_tiles), 1 / num_tiles)
+        syn_means = class_means(features.unflatten(0, (-1, num_tiles)), equal_weights)
+        regularization = class_aware_regularization(
+            logits, self._labels, accuracy=accuracy, lambda_reg=self._config.lambda_reg
+        )
+        return torch.stack([matching_loss(real_means, syn_means), regularization])
+
+    def _update(self, gradient: Tensor) -> None:
+        step = {"lr": self._config.lr_img, "momentum": self._config.momentum_img}
+        if self._config.image_step == "joint":
+            sgd_step_(self.images, gradient, self._velocity, **step)
+        else:
+            per_class_step_(
+                self.images, gradient, self._velocity, num_classes=self._num_classes, **step
+            )
+
+
+def _passes(batch: Tensor) -> tuple[Tensor, ...]:
+    """Cut (B, C, H, W) into nearly equal parts that are not too large for one forward pass."""
+    total = len(batch) * batch.shape[-2] * batch.shape[-1]
+    num_passes = -(-total // MAX_PIXELS_PER_PASS)
+    return batch.split(-(-len(batch) // num_passes))
+
+
+def _as_tensor(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
+    """A tensor over an array that may be a read-only view of shared memory; only read from."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(weights)
+
+
+def _refuse_non_finite(report: GroupReport, sequence: Sequence[Sequence[Snapshot]]) -> None:
+    bad = ~np.isfinite(report.matching + report.regularization)
+    if bad.any():
+        t, i = np.argwhere(bad)[0]
+        models = ", ".join(str(snapshot.model) for snapshot in sequence[t])
+        raise NonFiniteLossError(
+            f"the loss of class {report.classes[i]} is not finite at iteration "
+            f"{report.first_iteration + int(t)}, matched on model {models}; lower lr_img or "
+            "lambda_reg, or use precision float32"
+        )

@@ -1,0 +1,175 @@
+"""Carries out the model queue's decisions: makes, trains and serves networks.
+
+Training reads real images only, so the networks served for iterations 0, 1, 2, ... are one fixed
+sequence, whatever the synthetic images do meanwhile.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idm_ray.algorithm.model_queue import IterationPlan, ModelQueue
+from idm_ray.algorithm.networks import ConvNet, init_parameters
+from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.algorithm.randomness import generator
+from idm_ray.algorithm.steps import TrainMetrics, train_step
+from idm_ray.config import QueueConfig
+
+TrainingBatches = Callable[[int, int], tuple[Tensor, Tensor]]
+"""(model id, step of that model) -> normalised images (B, C, H, W) and labels (B,)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A network as it was when it was sampled.
+
+    Attributes:
+        model: id of the network.
+        weights: (P,) float32, all parameters as one vector; a read-only view where it was fetched
+            from shared memory.
+        accuracy: training accuracy within the configured window, a fraction; 0 if not trained.
+        age: training steps the network has had.
+    """
+
+    model: int
+    weights: np.ndarray[Any, np.dtype[np.float32]]
+    accuracy: float
+    age: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueReport:
+    """The queue at one iteration.
+
+    Attributes:
+        iteration: counting from 0.
+        size: networks in the queue.
+        ages: training steps of the networks that were matched.
+        accuracies: their training accuracy when they were matched, fractions.
+        trained: the training after the matching.
+    """
+
+    iteration: int
+    size: int
+    ages: tuple[int, ...]
+    accuracies: tuple[float, ...]
+    trained: TrainMetrics
+
+
+@dataclass(kw_only=True, slots=True)
+class _Model:
+    """A network of the queue: flat weights and momentum on the device, and its meter."""
+
+    weights: Tensor
+    velocity: Tensor
+    correct: int = 0
+    seen: int = 0
+    age: int = 0
+
+    @property
+    def accuracy(self) -> float:
+        """Training accuracy within the window, a fraction; 0 before any training."""
+        return self.correct / self.seen if self.seen else 0.0
+
+
+class ModelServer:
+    """The model queue with its networks.
+
+    Args:
+        config: of the queue.
+        network: unallocated; its architecture is that of all models.
+        numerics: where and how to compute.
+        batches: real images to train on, keyed by model and step.
+        num_matched_models: models matched per iteration.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        config: QueueConfig,
+        network: ConvNet,
+        numerics: Numerics,
+        batches: TrainingBatches,
+        *,
+        num_matched_models: int,
+        seed: int,
+    ) -> None:
+        self._config = config
+        self._network = FlatNetwork(network, numerics)
+        self._batches = batches
+        self._seed = seed
+        self._queue = ModelQueue(config, num_matched_models=num_matched_models, seed=seed)
+        self._models = {model: self._fresh(model) for model in self._queue.ids}
+        self._plan: IterationPlan
+
+    def begin(self, iteration: int) -> tuple[Snapshot, ...]:
+        """Push, pop and sample for an iteration; to be called for 0, 1, 2, ... in order.
+
+        Returns:
+            Snapshots of the networks to match, as they are before this iteration's training.
+        """
+        window = self._config.accuracy_window
+        if isinstance(window, int) and iteration % window == 0:
+            for model in self._models.values():
+                model.correct = model.seen = 0
+        self._plan = self._queue.plan(iteration)
+        for model_id in self._plan.popped:
+            del self._models[model_id]
+        for model_id in self._plan.pushed:
+            self._models[model_id] = self._fresh(model_id)
+        return tuple(self._snapshot(model_id) for model_id in self._plan.matched)
+
+    def train(self, iteration: int) -> QueueReport:
+        """Train the networks chosen for an iteration; to be called after its `begin`.
+
+        Source: Train in Sec. 4.2; Alg. 1, line 7.
+        """
+        matched = [self._models[model_id] for model_id in self._plan.matched]
+        ages = tuple(model.age for model in matched)
+        accuracies = tuple(model.accuracy for model in matched)
+        metrics = TrainMetrics()
+        for model_id in self._plan.trained:
+            metrics += self._train_model(model_id)
+        return QueueReport(
+            iteration=iteration,
+            size=len(self._models),
+            ages=ages,
+            accuracies=accuracies,
+            trained=metrics,
+        )
+
+    def _train_model(self, model_id: int) -> TrainMetrics:
+        model = self._models[model_id]
+        self._network.load(model.weights)
+        steps = []
+        for step in range(model.age, model.age + self._config.train_steps):
+            images, labels = self._batches(model_id, step)
+            steps.append(
+                train_step(self._network, images, labels, model.velocity, lr=self._config.lr_net)
+            )
+        model.weights.copy_(self._network.weights)
+        metrics = TrainMetrics.total(steps)
+        if self._config.accuracy_window == "last":
+            model.correct = model.seen = 0
+        model.correct += metrics.correct
+        model.seen += metrics.images
+        model.age += self._config.train_steps
+        return metrics
+
+    def _fresh(self, model_id: int) -> _Model:
+        init_parameters(self._network.network, generator(self._seed, "init", model_id))
+        weights = self._network.weights.clone()
+        return _Model(weights=weights, velocity=torch.zeros_like(weights))
+
+    def _snapshot(self, model_id: int) -> Snapshot:
+        model = self._models[model_id]
+        return Snapshot(
+            model=model_id,
+            weights=model.weights.cpu().numpy().copy(),
+            accuracy=model.accuracy,
+            age=model.age,
+        )

@@ -1,0 +1,119 @@
+"""How networks are computed: device, precision, compilation. Decided once, then only carried out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from idm_ray.algorithm.networks import ConvNet
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Numerics:
+    """The arithmetic of a run, the same in all its processes.
+
+    Synthetic images, optimisers, losses and statistics are float32 whatever the precision; only the
+    layers of networks run in bfloat16.
+    """
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    threads: int = 1
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of the images a network gets.
+
+        Channels last is what convolutions want; but PyTorch's group norm for bfloat16 in that
+        layout is so slow on CPUs that uncompiled it costs more than the convolutions gain.
+        """
+        slow_norm = self.device == "cpu" and self.precision == "bfloat16" and not self.compile
+        return torch.contiguous_format if slow_norm else torch.channels_last
+
+    def runner(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Wrap a network, or a part of it, so that it runs in this arithmetic.
+
+        Args:
+            network: maps images (N, C, H, W) or features (N, F) to (N, ...).
+
+        Returns:
+            The same function, float32 in and out, compiled if so decided.
+        """
+        compiled = torch.compile(network, dynamic=False) if self.compile else network
+
+        def run(inputs: Tensor) -> Tensor:
+            if inputs.dim() == 4:
+                inputs = inputs.contiguous(memory_format=self.memory_format)
+            with torch.autocast(
+                self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
+            ):
+                return compiled(inputs).float()
+
+        return run
+
+
+class FlatNetwork:
+    """A network whose parameters are one flat float32 vector.
+
+    One vector is cheap to send, to load, to step and to count. The network keeps its storage; other
+    weights are copied into it, so that compiled code stays valid.
+
+    Args:
+        network: on any device, its parameters may be unallocated.
+        numerics: where and how to run it.
+    """
+
+    def __init__(self, network: ConvNet, numerics: Numerics) -> None:
+        network = network.to_empty(device=numerics.device)
+        parameters = list(network.parameters())
+        self.weights = torch.empty(sum(p.numel() for p in parameters), device=numerics.device)
+        pieces = self.weights.split([p.numel() for p in parameters])
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            parameter.data = piece.view(parameter.shape)
+        self.network = network
+        self.features = numerics.runner(network.features)
+        """Embeddings, (N, F) float32, of normalised images (N, C, H, W) float32."""
+        self.head = numerics.runner(network.head)
+        """Logits, (N, K) float32, of embeddings."""
+        self._parameters = parameters
+
+    @property
+    def num_weights(self) -> int:
+        """Length of the flat vector."""
+        return self.weights.numel()
+
+    def load(self, weights: Tensor) -> None:
+        """Take over a flat vector of weights (any device, float32)."""
+        with torch.no_grad():
+            self.weights.copy_(weights)
+
+    def freeze(self) -> "FlatNetwork":
+        """Switch off gradients of the weights: matching needs those of the images only."""
+        self.network.requires_grad_(False)
+        return self
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits, (N, K) float32, of normalised images (N, C, H, W) float32."""
+        return self.head(self.features(images))
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Gradient of a loss for all weights, as one flat vector."""
+        gradients = torch.autograd.grad(loss, self._parameters)
+        return torch.cat([g.reshape(-1) for g in gradients])
+
+
+def to_network_input(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalise decoded images on the device they are on.
+
+    Args:
+        pixels: (..., C, H, W) uint8.
+        mean: (C, 1, 1), of pixels in [0, 1].
+        std: (C, 1, 1).
+
+    Returns:
+        float32 of the same shape, in normalised space.
+    """
+    return (pixels.float() / 255 - mean) / std

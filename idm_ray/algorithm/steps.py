@@ -1,0 +1,72 @@
+"""One training step of a network: the same for the queue's networks and for evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from idm_ray.algorithm.numerics import FlatNetwork
+from idm_ray.algorithm.sgd import sgd_step_
+from idm_ray.config import MOMENTUM_NET, WEIGHT_DECAY_NET
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainMetrics:
+    """Counts over some training images, before the steps that they led to.
+
+    Attributes:
+        images: images seen.
+        correct: images that were classified correctly.
+        loss: cross-entropy, summed over images.
+    """
+
+    images: int = 0
+    correct: int = 0
+    loss: float = 0.0
+
+    def __add__(self, other: "TrainMetrics") -> "TrainMetrics":
+        """Counts of both."""
+        return TrainMetrics(
+            images=self.images + other.images,
+            correct=self.correct + other.correct,
+            loss=self.loss + other.loss,
+        )
+
+    @classmethod
+    def total(cls, steps: Sequence[tuple[int, Tensor]]) -> "TrainMetrics":
+        """Sum what `train_step` returned; the device is waited for once, here."""
+        counts = torch.stack([counts for _, counts in steps]).sum(dim=0).tolist()
+        return cls(images=sum(n for n, _ in steps), correct=int(counts[0]), loss=counts[1])
+
+
+def train_step(
+    network: FlatNetwork, images: Tensor, labels: Tensor, velocity: Tensor, *, lr: float
+) -> tuple[int, Tensor]:
+    """One SGD step on the mean cross-entropy of a batch.
+
+    Args:
+        network: its weights are changed in place; they must require gradients.
+        images: (B, C, H, W) float32, normalised.
+        labels: (B,) int64.
+        velocity: (P,) of the optimiser, changed in place.
+        lr: learning rate; momentum and weight decay are those of Sec. 5.1.
+
+    Returns:
+        B, and a tensor of two on the device: correct predictions before the step, summed loss.
+    """
+    logits = network.logits(images)
+    loss = F.cross_entropy(logits, labels)
+    gradient = network.gradient(loss)
+    sgd_step_(
+        network.weights,
+        gradient,
+        velocity,
+        lr=lr,
+        momentum=MOMENTUM_NET,
+        weight_decay=WEIGHT_DECAY_NET,
+    )
+    with torch.no_grad():
+        correct = (logits.argmax(dim=1) == labels).sum()
+        return len(labels), torch.stack([correct.double(), loss.detach().double() * len(labels)])

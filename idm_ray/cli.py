@@ -1,0 +1,121 @@
+"""The command line: options are made from the config's dataclasses; nothing heavy is imported."""
+
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import yaml
+
+from idm_ray import __version__
+from idm_ray.config import option_names, refuse_unknown
+from idm_ray.errors import IdmRayError, UserError
+from idm_ray.options import GroupedCommand, config_options
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="idm-ray")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+def cli(debug: bool) -> None:
+    """Condense a labelled image collection into a few synthetic images per class."""
+    logging.basicConfig(
+        format="%(message)s", level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr
+    )
+
+
+@cli.command(cls=GroupedCommand)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML file of options; those on the command line win.",
+)
+@config_options
+def condense(out: Path | None, overwrite: bool, config_file: Path | None, **given: Any) -> None:
+    """Condense a data set, evaluate the result, and write both to a folder.
+
+    Without options: the embedded handwritten digits, 1 image per class.
+    """
+    options = _read_config(config_file) if config_file else {}
+    options |= {name: value for name, value in given.items() if value is not None}
+    # torch is imported from here on.
+    from idm_ray.condense import condense as run
+    from idm_ray.terminal import Terminal
+
+    terminal = Terminal()
+    try:
+        run(out=out, overwrite=overwrite, listener=terminal, **options)
+    finally:
+        terminal.close()
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Source whose test images are used.")
+@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--eval-epochs", type=click.IntRange(1), default=1000, show_default=True)
+@click.option(
+    "--networks", default="", help="Comma-separated, such as convnet-3; default: the set's own."
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result here.")
+def evaluate(**options: Any) -> None:
+    """Train fresh networks on a condensed set and test them on real images."""
+    from idm_ray.evaluation import evaluate_file
+    from idm_ray.terminal import print_evaluation
+
+    print_evaluation(evaluate_file(**options))
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 success, 2 the user's or the data's fault, 1 anything else.
+
+    130 after Ctrl-C, 143 after SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (click.ClickException, IdmRayError) as error:
+        if "--debug" in sys.argv:
+            raise
+        _complain(error)
+        sys.exit(2 if isinstance(error, click.UsageError | UserError) else 1)
+    except (KeyboardInterrupt, click.Abort):
+        print("idm-ray: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _complain(error: click.ClickException | IdmRayError) -> None:
+    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    print(f"idm-ray: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _terminated(signum: int, frame: object) -> NoReturn:
+    print("idm-ray: terminated", file=sys.stderr)
+    sys.exit(128 + signum)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Flat options of a YAML file: a plain mapping, or a run's config.yaml.
+
+    Raises:
+        UserError: it cannot be read, is no mapping, or has unknown keys.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"expected a YAML file of options at {path}: {reason}") from error
+    if isinstance(content, dict) and isinstance(content.get("options"), dict):
+        content = content["options"]
+    if not isinstance(content, dict):
+        raise UserError(f"expected options as 'name: value' lines in {path}, found {content!r}")
+    options = {str(name).replace("-", "_"): value for name, value in content.items()}
+    refuse_unknown(options, option_names())
+    return options

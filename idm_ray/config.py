@@ -1,0 +1,369 @@
+"""What a run does, as frozen values: one dataclass per part, all held by `RunConfig`.
+
+Every field is an option of the command line, a key of the YAML config and a keyword of the Python
+API under its own flat name; the text below a field is its help. Values are checked here, each by
+itself and against each other; what depends on the data is checked where the data is known.
+"""
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from idm_ray.errors import UserError
+
+AutoInt = int | Literal["auto"]
+AutoFloat = float | Literal["auto"]
+
+# Sec. 5.1 of the paper: the optimiser of every network, in the queue and in evaluation.
+MOMENTUM_NET = 0.9
+WEIGHT_DECAY_NET = 0.0005
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which images, and how they are brought to one size."""
+
+    data: str = "digits"
+    """Source: digits, a folder of class folders, or Parquet files with an image and a label column."""
+
+    size: int | None = None
+    """Resize the shorter side to this many pixels and crop the centre square."""
+
+    test_fraction: float = 0.2
+    """Share of each class held out for testing, for a source that has no split of its own."""
+
+    limit_per_class: int | None = None
+    """Use at most this many training images of each class."""
+
+    cache_dir: str | None = None
+    """Folder of the decoded image cache (default: idm_ray in the user's cache folder)."""
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        _at_least("size", self.size, 4)
+        _at_least("limit_per_class", self.limit_per_class, 1)
+        if not 0 < self.test_fraction < 1:
+            raise _wrong("test_fraction", self.test_fraction, "between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CondenseConfig:
+    """The condensation itself (Sec. 4.1, 4.3 and 5.1)."""
+
+    method: Literal["idm", "dm"] = "idm"
+    """idm, or dm: plain distribution matching on fresh random networks, the paper's baseline."""
+
+    ipc: int = 1
+    """Synthetic images per class."""
+
+    iterations: int = 1000
+    """Updates of the synthetic images (M)."""
+
+    seed: int = 0
+    """Seed of everything that is drawn at random."""
+
+    network: str = "auto"
+    """Embedding network: convnet-DEPTH, or auto for the depth that fits the image size."""
+
+    batch_real: int = 256
+    """Real images of each class matched per iteration; the whole class if it has no more."""
+
+    lambda_reg: float = 0.5
+    """Weight of the class-aware regularization, times accuracy in percent (Eq. 5)."""
+
+    partition: int = 2
+    """Tiles per side in partitioning and expansion (l); 1 switches it off."""
+
+    start: Literal["tiles", "whole", "noise"] = "tiles"
+    """First synthetic images: a different real image in every tile, one in each image, or noise."""
+
+    image_step: Literal["joint", "per_class"] = "joint"
+    """One SGD step per iteration, or the published one: all images are stepped once per class."""
+
+    lr_img: float = 0.2
+    """Learning rate of the synthetic images, in normalised pixel space."""
+
+    momentum_img: float = 0.5
+    """Momentum of the synthetic images."""
+
+    num_matched_models: int = 1
+    """Networks matched per iteration; their losses are averaged."""
+
+    classes_per_group: AutoInt = "auto"
+    """Classes that share one forward pass; groups are what actors own."""
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        for name in ("ipc", "iterations", "batch_real", "partition", "num_matched_models"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("seed", self.seed, 0)
+        _at_least("lambda_reg", self.lambda_reg, 0)
+        _at_least("classes_per_group", self.classes_per_group, 1)
+        if self.lr_img <= 0:
+            raise _wrong("lr_img", self.lr_img, "above 0")
+        if not 0 <= self.momentum_img < 1:
+            raise _wrong("momentum_img", self.momentum_img, "at least 0 and below 1")
+        if self.network != "auto" and not re.fullmatch(r"convnet-[1-9]\d?", self.network):
+            raise _wrong("network", self.network, "auto or convnet-DEPTH, such as convnet-3")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueConfig:
+    """The model queue (Sec. 4.2)."""
+
+    queue_size: int = 100
+    """Largest number of networks (N_max); 0 matches a fresh random network every iteration."""
+
+    queue_init: int = 3
+    """Random networks at the start (N)."""
+
+    push_interval: int = 30
+    """A fresh network is pushed every so many iterations, the first included."""
+
+    train_interval: int = 1
+    """Networks of the queue are trained every so many iterations, the first included."""
+
+    num_trained_models: int = 2
+    """Different networks trained each time."""
+
+    train_steps: int = 10
+    """SGD steps per trained network and time (K)."""
+
+    batch_train: int = 256
+    """Images in a training batch, of the queue and of evaluation."""
+
+    lr_net: float = 0.01
+    """Learning rate of networks, in the queue and in evaluation."""
+
+    accuracy_window: int | Literal["lifetime", "last"] = "lifetime"
+    """Accuracy of a network (Eq. 4): over its life, its last training, or since a reset every N."""
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        _at_least("queue_size", self.queue_size, 0)
+        for name in (
+            "queue_init",
+            "push_interval",
+            "train_interval",
+            "num_trained_models",
+            "train_steps",
+            "batch_train",
+            "accuracy_window",
+        ):
+            _at_least(name, getattr(self, name), 1)
+        if self.queue_size and self.queue_init > self.queue_size:
+            raise _wrong("queue_init", self.queue_init, f"at most queue_size, {self.queue_size}")
+        if self.lr_net <= 0:
+            raise _wrong("lr_net", self.lr_net, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalConfig:
+    """How good the result is (Sec. 5.1): fresh networks trained on it, tested on test images."""
+
+    repeats: int = 5
+    """Fresh networks trained on the result; 0 evaluates nothing."""
+
+    eval_epochs: int = 1000
+    """Epochs of each of them."""
+
+    eval_interval: int = 0
+    """Evaluate a copy every so many iterations as well; 0 only at the end."""
+
+    whole_epochs: int = 0
+    """Epochs of one network trained on all real images, as a reference; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        for name in ("repeats", "eval_interval", "whole_epochs"):
+            _at_least(name, getattr(self, name), 0)
+        _at_least("eval_epochs", self.eval_epochs, 1)
+        if self.eval_interval and not self.repeats:
+            raise _wrong("eval_interval", self.eval_interval, "0 when repeats is 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MachineConfig:
+    """Where and how it is computed. Only threads, precision and compile touch the numbers."""
+
+    local: bool = False
+    """Run in this process, without Ray; same numbers."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: the GPU that Ray assigned, or the CPU."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; auto: bfloat16 where the hardware multiplies it natively."""
+
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the networks; auto: where a compiler exists and the run is long enough to gain."""
+
+    threads: AutoInt = "auto"
+    """CPU threads of each process that computes; the last bits of the numbers depend on it."""
+
+    actors: AutoInt = "auto"
+    """Ray actors that share the groups of classes."""
+
+    cpus_per_actor: AutoFloat = "auto"
+    """CPUs that Ray reserves for each actor; auto: at most 1, so that all fit."""
+
+    gpus_per_actor: AutoFloat = "auto"
+    """GPUs that Ray reserves for each actor, for the queue and for each evaluation."""
+
+    wait_s: float = 60.0
+    """How long to wait for resources of the cluster before giving up."""
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        for name in ("threads", "actors"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("cpus_per_actor", "gpus_per_actor", "wait_s"):
+            _at_least(name, getattr(self, name), 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything that a run needs to know; the recipe is resolved, `auto` of the machine is not."""
+
+    recipe: str = "auto"
+    data: DataConfig = field(default_factory=DataConfig)
+    condense: CondenseConfig = field(default_factory=CondenseConfig)
+    queue: QueueConfig = field(default_factory=QueueConfig)
+    evaluation: EvalConfig = field(default_factory=EvalConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+
+    def __post_init__(self) -> None:
+        """Check the parts against each other."""
+        if self.condense.lambda_reg and not self.queue.queue_size:
+            raise UserError(
+                f"lambda_reg {self.condense.lambda_reg:g} needs a model queue: fresh networks have "
+                "no accuracy, so it would silently do nothing; set lambda_reg 0 or queue_size >= 1"
+            )
+
+    def flat(self) -> dict[str, Any]:
+        """The options as one flat mapping, in the order of declaration."""
+        parts = (getattr(self, name) for name in PARTS)
+        values = {f.name: getattr(p, f.name) for p in parts for f in dataclasses.fields(p)}
+        return {"recipe": self.recipe, **values}
+
+    @classmethod
+    def from_flat(cls, options: Mapping[str, Any]) -> "RunConfig":
+        """Build a config from flat options; what is missing keeps its default.
+
+        Raises:
+            UserError: an unknown option (the nearest known one is named), or a wrong value.
+        """
+        refuse_unknown(options, option_names())
+        for name, value in options.items():
+            _check_type(name, value)
+        parts = {
+            name: part(**{k: v for k, v in options.items() if k in _names(part)})
+            for name, part in PARTS.items()
+        }
+        return cls(recipe=options.get("recipe", "auto"), **parts)
+
+    def replace(self, **options: Any) -> "RunConfig":
+        """A copy with some flat options changed."""
+        return RunConfig.from_flat({**self.flat(), **options})
+
+
+PARTS: dict[str, type] = {
+    "data": DataConfig,
+    "condense": CondenseConfig,
+    "queue": QueueConfig,
+    "evaluation": EvalConfig,
+    "machine": MachineConfig,
+}
+
+# Options that plain distribution matching does not have (method "dm").
+UNUSED_BY_DM = (
+    "lambda_reg",
+    "partition",
+    "queue_size",
+    "queue_init",
+    "push_interval",
+    "train_interval",
+    "num_trained_models",
+    "train_steps",
+    "accuracy_window",
+)
+
+
+def option_names() -> tuple[str, ...]:
+    """The flat names of all options, in the order of declaration."""
+    return ("recipe", *(name for part in PARTS.values() for name in _names(part)))
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str = "option") -> None:
+    """Refuse a name that is not known, naming the nearest one that is.
+
+    Args:
+        given: names to check.
+        known: names that exist.
+        what: kind of thing they name, for the message.
+
+    Raises:
+        UserError: for the first unknown name.
+    """
+    known = tuple(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
+            raise UserError(f"unknown {what} {name!r}; {hint}")
+
+
+def option_types() -> dict[str, Any]:
+    """The annotation of each option, by its flat name."""
+    hints: dict[str, Any] = {"recipe": str}
+    for part in PARTS.values():
+        hints |= typing.get_type_hints(part)
+    return hints
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types and the literal words that a hint allows."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return tuple(a for member in typing.get_args(hint) for a in alternatives(member))
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def describe_type(hint: Any) -> str:
+    """What a hint allows, in words."""
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    allowed = [a for a in alternatives(hint) if a is not types.NoneType]
+    return " or ".join(words.get(a, repr(a)) for a in allowed)
+
+
+def _check_type(name: str, value: object) -> None:
+    hint = option_types()[name]
+    for allowed in alternatives(hint):
+        if isinstance(allowed, type):
+            # In Python a bool is an int and an int may stand for a float; only the second is meant.
+            accepted = (int, float) if allowed is float else allowed
+            if isinstance(value, accepted) and isinstance(value, bool) == (allowed is bool):
+                return
+        elif value == allowed:
+            return
+    raise _wrong(name, value, describe_type(hint))
+
+
+def _names(part: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(part))
+
+
+def _wrong(name: str, value: object, allowed: str) -> UserError:
+    return UserError(f"{name} must be {allowed}, got {value!r}")
+
+
+def _at_least(name: str, value: float | str | None, least: int) -> None:
+    """Refuse a number below `least`; words such as "auto" and None pass."""
+    if isinstance(value, int | float) and value < least:
+        raise _wrong(name, value, f"at least {least}")

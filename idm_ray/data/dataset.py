@@ -1,0 +1,117 @@
+"""A labelled image collection in memory-mapped arrays: what every other part of idm_ray reads."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from idm_ray.config import DataConfig
+from idm_ray.data.build import BuiltData
+from idm_ray.data.cache import open_cache
+from idm_ray.data.known import KNOWN, recognise
+from idm_ray.data.listing import Source
+from idm_ray.data.sources import find_source
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetInfo:
+    """What a data set is, without its pixels."""
+
+    source: str
+    """As the user wrote it."""
+    name: str
+    """Short: "digits", or the folder's or file's name."""
+    known_as: str | None
+    """A key of `known.KNOWN`, or None."""
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    """C, H, W."""
+    train_counts: tuple[int, ...]
+    """Training images of each class, after `limit_per_class`."""
+    test_counts: tuple[int, ...]
+    mean: tuple[float, ...]
+    """Per channel, of pixels in [0, 1]: the published value of a known data set, else computed
+    from the training images."""
+    std: tuple[float, ...]
+    """As `mean`; 1.0 for a constant channel."""
+    flips: bool
+    """Whether a mirror image keeps its class."""
+    fingerprint: str
+    """SHA-256 of the decoded pixels, labels and class names of both splits, in hexadecimal; the
+    same wherever the same images are."""
+    skipped: int
+    """Images left out because they could not be read."""
+    unreadable: tuple[str, ...] = ()
+    """The first few of them, each with its reason."""
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """The images of the training or of the test split, sorted by class."""
+
+    images: NDArray[np.uint8]
+    """(N, C, H, W), a read-only memory map."""
+    offsets: NDArray[np.int64]
+    """(num_classes + 1,): class c is in rows offsets[c]:offsets[c + 1]."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,) the class of each row."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def class_rows(self, c: int) -> range:
+        """Return the rows of class `c`."""
+        return range(int(self.offsets[c]), int(self.offsets[c + 1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageDataset:
+    """A data set, ready to be drawn from."""
+
+    info: DatasetInfo
+    train: Split
+    test: Split
+
+
+def open_dataset(config: DataConfig) -> ImageDataset:
+    """Open a data set, decoding it into the cache first if that was not done before.
+
+    Raises:
+        DataError: The source does not exist or cannot be used; one line says what to do.
+    """
+    source = find_source(config)
+    cached = open_cache(source, config)
+    return ImageDataset(
+        _info(config.data, source, cached.built),
+        Split(cached.train, _offsets(cached.built.train_counts)),
+        Split(cached.test, _offsets(cached.built.test_counts)),
+    )
+
+
+def _offsets(counts: tuple[int, ...]) -> NDArray[np.int64]:
+    return np.cumsum((0, *counts), dtype=np.int64)
+
+
+def _info(written: str, source: Source, built: BuiltData) -> DatasetInfo:
+    name = source.known_as or recognise(source.name, built.class_names, built.image_shape)
+    known = KNOWN[name] if name is not None else None
+    return DatasetInfo(
+        source=written,
+        name=source.name,
+        known_as=name,
+        class_names=built.class_names,
+        image_shape=built.image_shape,
+        train_counts=built.train_counts,
+        test_counts=built.test_counts,
+        mean=(known and known.mean) or built.mean,
+        std=(known and known.std) or built.std,
+        flips=known is None or known.flips,
+        fingerprint=built.fingerprint,
+        skipped=built.skipped,
+        unreadable=built.unreadable,
+    )

@@ -1,0 +1,81 @@
+"""Which images are training images and which are test images, when the source does not say all."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from idm_ray.data.listing import Listing
+from idm_ray.errors import DataError
+
+_HOLD_OUT_SEED = 20230601
+"""Fixed: the test images of a source must never change with a run's seed."""
+
+
+def hold_out(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
+    """Choose the same share of every class as test images.
+
+    Args:
+        labels: (N,) int64, in the source's order.
+        fraction: Share of each class, in (0, 1). At least one image of a class is held out, and at
+            least one stays.
+
+    Returns:
+        (N,) bool, True for a test image: a function of labels and fraction alone.
+    """
+    is_test = np.zeros(len(labels), dtype=np.bool_)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        count = min(max(1, round(len(rows) * fraction)), len(rows) - 1)
+        rng = np.random.Generator(np.random.PCG64([_HOLD_OUT_SEED, int(label)]))
+        is_test[rng.permutation(rows)[:count]] = True
+    return is_test
+
+
+def train_rows(listing: Listing, limit_per_class: int | None) -> NDArray[np.int64]:
+    """List the training images, at most `limit_per_class` of each class.
+
+    Returns:
+        Ascending positions in the listing. With a limit they are spread evenly over the class's
+        images, so that sources sorted by a hidden property (author, time) are not cut to one end.
+    """
+    rows = np.flatnonzero(~listing.is_test)
+    if limit_per_class is None:
+        return rows
+    labels = listing.labels[rows]
+    chosen = [_spread(rows[labels == label], limit_per_class) for label in np.unique(labels)]
+    return np.sort(np.concatenate(chosen)) if chosen else rows
+
+
+def check_counts(
+    class_names: tuple[str, ...], train_counts: NDArray[np.int64], test_counts: NDArray[np.int64]
+) -> None:
+    """Refuse data that cannot be condensed or evaluated.
+
+    Args:
+        class_names: One or more.
+        train_counts: (num_classes,) training images of each class.
+        test_counts: (num_classes,) test images of each class.
+
+    Raises:
+        DataError: There is one class only, a class without training images, or no test image.
+    """
+    if len(class_names) < 2:
+        raise DataError(
+            f"expected two or more classes, found {len(class_names)} ({', '.join(class_names)}): "
+            "give a folder with one folder per class below it, or a file with more labels"
+        )
+    for name, count in zip(class_names, train_counts, strict=True):
+        if count == 0:
+            raise DataError(
+                f"expected training images of every class, found none of class {name!r}: "
+                "add images or leave the class out"
+            )
+    if test_counts.sum() == 0:
+        raise DataError(
+            "expected test images, found none: add a val/ or test/ split, or give more than one "
+            "image per class so that some can be held out"
+        )
+
+
+def _spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
+    count = min(limit, len(rows))
+    return rows[np.arange(count) * len(rows) // max(count, 1)]

@@ -1,0 +1,177 @@
+"""How a run is laid out: groups of classes, actors, threads, arithmetic. Pure decisions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from idm_ray.algorithm.expansion import tile_size
+from idm_ray.algorithm.networks import build_network, default_network
+from idm_ray.algorithm.numerics import Numerics
+from idm_ray.config import MachineConfig, RunConfig
+from idm_ray.errors import UserError
+from idm_ray.machine import Capabilities
+
+# Tiles of one group in one forward and backward pass, in pixels of the expanded tiles: their
+# activations are kept for the backward pass (about 1 GB for 512 tiles of 32x32 in bfloat16).
+MAX_TILE_PIXELS = 512 * 32 * 32
+
+# Below so many pixels through networks in a whole run, compiling takes longer than it saves.
+MIN_PIXELS_TO_COMPILE = 2e8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Who computes what.
+
+    Attributes:
+        actors: class actors; the queue is one more process.
+        cpus_per_actor: what the cluster reserves for each of them.
+        gpus_per_actor: the same for GPUs, for the queue and for each evaluation too.
+        threads: of each process that computes.
+        assignment: numbers of the groups that each actor owns.
+        notes: what was decided differently from what was asked, a line each.
+    """
+
+    actors: int
+    cpus_per_actor: float
+    gpus_per_actor: float
+    threads: int
+    assignment: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> RunConfig:
+    """Fill in what depends on the data alone: the network and the groups; check both.
+
+    Raises:
+        UserError: a depth or a partition that the image size does not allow.
+    """
+    name = config.condense.network
+    if name == "auto":
+        name = default_network(image_shape)
+    size = config.condense.classes_per_group
+    if size == "auto":
+        size = default_group_size(config, image_shape, num_classes)
+    try:
+        build_network(name, image_shape, num_classes)
+        tile_size(min(image_shape[1:]), config.condense.partition)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return config.replace(network=name, classes_per_group=min(size, num_classes))
+
+
+def default_group_size(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> int:
+    """Classes per group: at least 5 groups, and no more tiles at once than memory likes."""
+    _, height, width = image_shape
+    tiles_per_class = config.condense.ipc * config.condense.partition**2
+    fitting = MAX_TILE_PIXELS // (tiles_per_class * height * width)
+    return max(1, min(-(-num_classes // 5), fitting))
+
+
+def cut_groups(num_classes: int, classes_per_group: int) -> tuple[tuple[int, ...], ...]:
+    """Consecutive classes, `classes_per_group` at a time; the last group may be smaller."""
+    labels = range(num_classes)
+    return tuple(
+        tuple(labels[first : first + classes_per_group])
+        for first in range(0, num_classes, classes_per_group)
+    )
+
+
+def lay_out(machine: MachineConfig, *, num_groups: int, cpus: float, gpus: float) -> Layout:
+    """Lay a run out over a cluster.
+
+    Args:
+        machine: what was asked for.
+        num_groups: groups to share among the actors.
+        cpus: CPUs of the cluster.
+        gpus: GPUs of the cluster.
+
+    Returns:
+        With `auto`: one actor less than there are GPUs, or CPUs, since the queue trains beside
+        them; GPUs are shared in equal parts where they do not suffice; cores are shared among all
+        processes that compute.
+    """
+    use_gpus = gpus > 0 and machine.gpus_per_actor != 0
+    wanted = machine.actors
+    if wanted == "auto":
+        wanted = max(1, int(gpus if use_gpus else cpus) - 1)
+        actors, notes = min(wanted, num_groups), ()
+    else:
+        actors = min(wanted, num_groups)
+        notes = () if actors == wanted else (_cut_note(wanted, num_groups),)
+    gpus_per_actor = machine.gpus_per_actor
+    if gpus_per_actor == "auto":
+        gpus_per_actor = min(1.0, _fraction(gpus / (actors + 1))) if use_gpus else 0.0
+    cpus_per_actor = machine.cpus_per_actor
+    if cpus_per_actor == "auto":
+        cpus_per_actor = min(1.0, _fraction(cpus / actors))
+    threads = machine.threads
+    if threads == "auto":
+        threads = max(1, int(cpus / (actors + 1)))
+    return Layout(
+        actors=actors,
+        cpus_per_actor=cpus_per_actor,
+        gpus_per_actor=gpus_per_actor,
+        threads=threads,
+        assignment=tuple(tuple(range(a, num_groups, actors)) for a in range(actors)),
+        notes=notes,
+    )
+
+
+def choose_numerics(
+    machine: MachineConfig, found: Sequence[Capabilities], *, threads: int, pixels: float
+) -> Numerics:
+    """The arithmetic that all processes of a run can share.
+
+    Args:
+        machine: what was asked for.
+        found: of every process that will compute.
+        threads: of each.
+        pixels: through networks in the whole run; see `work_in_pixels`.
+
+    Raises:
+        UserError: the processes would compute on different devices.
+    """
+    devices = sorted({c.device for c in found})
+    if len(devices) > 1:
+        raise UserError(
+            "some actors have a GPU and some have none, so their numbers would differ; use "
+            "--device cpu, or --gpus-per-actor so that each gets one"
+        )
+    precision = machine.precision
+    if precision == "auto":
+        precision = "bfloat16" if all(c.bfloat16 for c in found) else "float32"
+    possible = all(c.compiler for c in found)
+    if machine.compile == "on" and not possible:
+        raise UserError("compile on needs a C++ compiler and none was found; use --compile off")
+    pays = machine.compile == "on" or (
+        machine.compile == "auto" and pixels >= MIN_PIXELS_TO_COMPILE
+    )
+    return Numerics(
+        device=found[0].device, precision=precision, compile=possible and pays, threads=threads
+    )
+
+
+def work_in_pixels(
+    config: RunConfig, image_shape: Sequence[int], train_counts: Sequence[int]
+) -> float:
+    """Pixels that go through networks in a run, training ones counted three times."""
+    condense, queue = config.condense, config.queue
+    matched = sum(min(condense.batch_real, count) for count in train_counts)
+    matched *= condense.num_matched_models
+    trained = 0.0
+    if queue.queue_size:
+        steps = queue.num_trained_models * queue.train_steps / queue.train_interval
+        trained = 3 * steps * queue.batch_train
+    return condense.iterations * (matched + trained) * image_shape[1] * image_shape[2]
+
+
+def _fraction(share: float) -> float:
+    """Rounded down to what Ray can count, so that the parts never exceed the whole."""
+    return int(share * 10_000) / 10_000
+
+
+def _cut_note(wanted: int, num_groups: int) -> str:
+    return (
+        f"{wanted} actors asked for, but there are {num_groups} groups of classes: using "
+        f"{num_groups} (a smaller --classes-per-group makes more groups)"
+    )

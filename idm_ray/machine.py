@@ -1,0 +1,100 @@
+"""What this process can compute with; the only place outside the runners that asks the machine."""
+
+import contextlib
+import os
+import resource
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from idm_ray.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """What a process found.
+
+    Attributes:
+        device: where it would compute.
+        name: the processor's or the GPU's name.
+        bfloat16: whether the device multiplies bfloat16 natively.
+        compiler: whether networks can be compiled for it.
+        cores: CPU cores this process may use.
+    """
+
+    device: Literal["cpu", "cuda"]
+    name: str
+    bfloat16: bool
+    compiler: bool
+    cores: int
+
+
+def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
+    """Find out what this process can compute with.
+
+    Args:
+        device: as configured: auto, cpu or cuda.
+        gpu_assigned: whether this process may use a GPU at all.
+
+    Raises:
+        UserError: a GPU is asked for, or was assigned, and torch cannot use it.
+    """
+    wants_gpu = device == "cuda" or (device == "auto" and gpu_assigned)
+    if wants_gpu and not torch.cuda.is_available():
+        raise UserError(
+            "expected a GPU, but torch finds none it can use (no GPU, no driver, or a CPU build "
+            "of torch); use --device cpu to compute on the CPU"
+        )
+    if wants_gpu:
+        return Capabilities(
+            device="cuda",
+            name=torch.cuda.get_device_name(),
+            bfloat16=torch.cuda.get_device_capability() >= (8, 0),
+            compiler=True,
+            cores=num_cores(),
+        )
+    return Capabilities(
+        device="cpu",
+        name=_processor_name(),
+        bfloat16=_cpu_multiplies_bfloat16(),
+        compiler=any(shutil.which(name) for name in ("g++", "clang++", "c++")),
+        cores=num_cores(),
+    )
+
+
+def num_cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of this process so far that is its own: no mapped files.
+
+    Linux tells the anonymous part of today's memory only; the largest is kept by asking at the
+    end, so elsewhere, and where that fails, the peak of all resident memory stands in for it.
+    """
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        fields = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith("kB")}
+        mapped = int(fields["RssFile"]) + int(fields["RssShmem"])
+        return max(0, int(fields["VmHWM"]) - mapped) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    # torch has no public question for this; without the private ones the answer is no.
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def _processor_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return "CPU"

@@ -1,0 +1,90 @@
+"""Click options made from the config's dataclasses: the config is the only list of options."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from types import NoneType
+from typing import Any
+
+import click
+import docstring_parser
+
+from idm_ray.config import PARTS, alternatives, describe_type, option_types
+from idm_ray.errors import UserError
+
+RECIPE_HELP = "Named settings; auto recognises the data (the README lists them)."
+OWN_HEADING = "This command"
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows options under the headings of the config's parts."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section per part, then the command's own options."""
+        of_part = {_flag(f.name): part for part in PARTS.values() for f in dataclasses.fields(part)}
+        sections: dict[str, list[tuple[str, str]]] = {OWN_HEADING: []}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                part = of_part.get(param.opts[0])
+                sections.setdefault(_heading(part) if part else OWN_HEADING, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all options of the config, each absent unless the user gives it."""
+    for name, help_, default, hint in reversed(list(_describe_options())):
+        flag = _flag(name)
+        if hint is bool:
+            command = click.option(flag, name, is_flag=True, default=None, help=help_)(command)
+        else:
+            shown = f"{help_} [{default}]" if default is not None else help_
+            command = click.option(
+                flag, name, callback=_convert, metavar=_metavar(hint), help=shown
+            )(command)
+    return command
+
+
+def _describe_options() -> Iterator[tuple[str, str, Any, Any]]:
+    """Name, help, default and annotation of each option, from the config's dataclasses."""
+    hints = option_types()
+    yield "recipe", RECIPE_HELP, "auto", str
+    for part in PARTS.values():
+        documented = docstring_parser.parse_from_object(part)
+        helps = {p.arg_name: p.description or "" for p in documented.params}
+        for field in dataclasses.fields(part):
+            yield field.name, " ".join(helps[field.name].split()), field.default, hints[field.name]
+
+
+def _convert(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
+    """Turn an option's text into what its annotation allows; ranges are the config's business."""
+    if text is None:
+        return None
+    hint = option_types()[str(param.name)]
+    for allowed in alternatives(hint):
+        if allowed in (int, float):
+            try:
+                return allowed(text)
+            except ValueError:
+                continue
+        if allowed is str or text == allowed:
+            return text
+    raise UserError(f"{param.opts[0]} must be {describe_type(hint)}, got {text!r}")
+
+
+def _metavar(hint: Any) -> str:
+    names = (
+        {int: "INT", float: "NUMBER", str: "TEXT"}.get(a, str(a))
+        for a in alternatives(hint)
+        if a is not NoneType
+    )
+    return "|".join(names)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _heading(part: type) -> str:
+    return (part.__doc__ or "").splitlines()[0].rstrip(".")

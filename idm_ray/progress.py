@@ -1,0 +1,122 @@
+"""What a run tells while it goes on: reports of many workers made into one line per interval."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from idm_ray.algorithm.model_server import QueueReport
+from idm_ray.workers import EvaluationJob, WorkerReport
+
+# Enough lines for a smooth curve, few enough to read.
+MAX_REPORTS = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """The mean over the iterations since the last report.
+
+    Attributes:
+        iteration: iterations finished by every class.
+        losses: matching loss and regularization, summed over classes.
+        queue: the queue's state; empty while it has not reported for these iterations.
+        waiting: share of the time that class workers did not compute.
+    """
+
+    iteration: int
+    losses: dict[str, float]
+    queue: dict[str, float]
+    waiting: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluated:
+    """A network that was trained and tested; accuracy is a fraction."""
+
+    job: EvaluationJob
+    accuracy: float
+
+
+class Collector:
+    """Adds up the reports of all workers, in whatever order they come.
+
+    Args:
+        iterations: of the run.
+        num_groups: groups that report.
+        num_workers: class workers that share the groups.
+    """
+
+    def __init__(self, *, iterations: int, num_groups: int, num_workers: int) -> None:
+        self._every = max(1, iterations // MAX_REPORTS)
+        self._iterations = iterations
+        self._num_groups = num_groups
+        self._num_workers = num_workers
+        self._missing = np.full(iterations, num_groups)
+        self._losses = np.zeros((2, iterations))
+        self._queue: dict[int, QueueReport] = {}
+        self._busy_s = 0.0
+        self._finished = 0
+        self._reported = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every group has finished every iteration."""
+        return self._finished == self._iterations
+
+    def add_worker(self, report: WorkerReport) -> None:
+        """Take in what a class worker did."""
+        self._busy_s += report.busy_s
+        for group in report.groups:
+            there = slice(group.first_iteration, group.first_iteration + len(group.matching))
+            self._losses[0, there] += group.matching.sum(axis=1)
+            self._losses[1, there] += group.regularization.sum(axis=1)
+            self._missing[there] -= 1
+        while self._finished < self._iterations and self._missing[self._finished] == 0:
+            self._finished += 1
+
+    def add_queue(self, report: QueueReport) -> None:
+        """Take in what the queue did in an iteration."""
+        self._queue[report.iteration] = report
+
+    def due(self, elapsed_s: float) -> Iterator[Progress]:
+        """At most one report, when enough iterations were finished.
+
+        Args:
+            elapsed_s: seconds since the last report.
+        """
+        if self._finished - self._reported < (1 if self.complete else self._every):
+            return
+        there = slice(self._reported, self._finished)
+        matching, regularization = self._losses[:, there].mean(axis=1)
+        yield Progress(
+            iteration=self._finished,
+            losses={
+                "matching_loss": float(matching),
+                "regularization": float(regularization),
+            },
+            queue=_summarise(
+                [self._queue.pop(i) for i in range(there.start, there.stop) if i in self._queue]
+            ),
+            waiting=max(0.0, 1 - self._busy_s / (elapsed_s * self._num_workers)),
+        )
+        self._reported, self._busy_s = self._finished, 0.0
+
+
+def _summarise(reports: list[QueueReport]) -> dict[str, float]:
+    """The queue over some iterations, as flat numbers."""
+    if not reports:
+        return {}
+    ages = [age for r in reports for age in r.ages]
+    accuracies = [a for r in reports for a in r.accuracies]
+    summary: dict[str, Any] = {
+        "queue_size": reports[-1].size,
+        "matched_age": float(np.mean(ages)),
+        "matched_accuracy": float(np.mean(accuracies)),
+    }
+    images = sum(r.trained.images for r in reports)
+    if images:
+        summary["trained_images"] = images
+        summary["train_accuracy"] = sum(r.trained.correct for r in reports) / images
+        summary["train_loss"] = sum(r.trained.loss for r in reports) / images
+    return summary

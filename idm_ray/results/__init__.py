@@ -1,0 +1,1 @@
+"""What a run leaves behind: its folder, the condensed set, the gallery, the tables."""

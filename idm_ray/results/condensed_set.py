@@ -1,0 +1,68 @@
+"""A condensed set in memory, as torch tensors that a training loop takes."""
+
+import dataclasses
+
+import torch
+from torch.utils.data import Dataset
+
+from idm_ray.algorithm.expansion import expand as expand_images
+from idm_ray.results.card import Card
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
+class CondensedSet:
+    """Synthetic images with the knowledge of how to train on them."""
+
+    images: torch.Tensor
+    """(N, C, H, W) float32, normalised, unexpanded, sorted by class."""
+    labels: torch.Tensor
+    """(N,) int64, the class of each image."""
+    card: Card
+    """What the pixels mean and where they come from."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        card = self.card
+        channels, height, width = card.image_shape
+        expansion = f", expanding {card.partition} x {card.partition}" * (card.partition > 1)
+        return (
+            f"<CondensedSet: {len(card.class_names)} classes x {card.ipc} images of "
+            f"{channels} x {height} x {width}{expansion}, {card.method} on {card.source['name']}>"
+        )
+
+    def dataset(self, *, expand: bool = True) -> "LabelledImages":
+        """Returns the set for a `torch.utils.data.DataLoader`.
+
+        Args:
+            expand: Whether each image is cut into its tiles and each tile enlarged, as training
+                needs it; without, the stored images are given out.
+
+        Returns:
+            N * partition**2 pairs, an image's tiles next to each other (N pairs unexpanded).
+        """
+        partition = self.card.partition if expand else 1
+        return LabelledImages(
+            expand_images(self.images, partition),
+            self.labels.repeat_interleave(partition * partition),
+        )
+
+
+class LabelledImages(Dataset[tuple[torch.Tensor, int]]):
+    """Pairs of a normalised image (C, H, W) float32 and its label.
+
+    Args:
+        images: (N, C, H, W) float32.
+        labels: (N,) int64.
+    """
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.images[index], int(self.labels[index])

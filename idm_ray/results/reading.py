@@ -1,0 +1,158 @@
+"""Opening a condensed set that may be damaged, or come from a stranger.
+
+The footer is verified against its seal before Arrow sees it, since a damaged one can end the
+process inside Arrow; sizes are compared with the file's before anything of that size is read;
+pages have checksums, and the hash of the columns decides. Whatever Arrow raises on a damaged file
+leaves this module as a `CondensedSetError` of one line.
+"""
+
+import contextlib
+import dataclasses
+import os
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from idm_ray.errors import CondensedSetError
+from idm_ray.results.card import REMEDY, Card, unseal
+from idm_ray.results.columns import ColumnHash, make_schema
+from idm_ray.results.footer import check_footer_seal
+
+CARD_KEY: Final = "idm_ray"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedSet:
+    """A condensed set whose footer is verified and whose columns are verified while read."""
+
+    path: str
+    """Where it lies, for messages."""
+    file: pq.ParquetFile
+    """The open file."""
+    card: Card
+    """Its verified card."""
+    columns_sha256: str
+    """The hash that the columns must have."""
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """Yields all rows in order, about a row group at a time.
+
+        Raises:
+            CondensedSetError: The rows are damaged. Only the end of the iteration proves the
+                rows before it, so nothing may be made of them until then.
+        """
+        column_hash = ColumnHash()
+        labels = []
+        for index in range(self.file.num_row_groups):
+            with _one_line_errors(self.path):
+                batches = self.file.read_row_group(index).to_batches()
+                for rows in batches:
+                    column_hash.update(rows, self.card)
+                    labels.append(rows["label"].to_numpy())
+            yield from batches
+        expected = np.repeat(np.arange(len(self.card.class_names)), self.card.ipc)
+        with _one_line_errors(self.path):
+            if column_hash.hexdigest() != self.columns_sha256:
+                raise CondensedSetError(
+                    f"expected columns that match their SHA-256, found others; {REMEDY}"
+                )
+            if not np.array_equal(np.concatenate(labels), expected):
+                raise CondensedSetError(
+                    f"expected {self.card.ipc} rows for each class in order, found other labels; "
+                    "write the set again with idm_ray"
+                )
+
+
+@contextlib.contextmanager
+def open_set(path: str | os.PathLike[str]) -> Iterator[OpenedSet]:
+    """Opens a condensed set and verifies its footer.
+
+    Raises:
+        CondensedSetError: Not a condensed set, damaged, or of a newer format.
+    """
+    name = os.fspath(path)
+    with contextlib.ExitStack() as stack:
+        with _one_line_errors(name):
+            num_bytes = _regular_size(name)
+            with open(name, "rb") as raw:
+                check_footer_seal(raw)
+            file = stack.enter_context(
+                pq.ParquetFile(
+                    name,
+                    page_checksum_verification=True,
+                )
+            )
+            card, columns_sha256 = _sealed_card(file)
+            _check_counts(file, card, num_bytes)
+        yield OpenedSet(path=name, file=file, card=card, columns_sha256=columns_sha256)
+
+
+@contextlib.contextmanager
+def _one_line_errors(path: str) -> Iterator[None]:
+    """Turns what reading a damaged file raises into a CondensedSetError that names the file."""
+    try:
+        yield
+    except CondensedSetError as error:
+        raise CondensedSetError(f"{path}: {error}") from error
+    # Arrow raises its own exceptions and several of Python's; damaged texts, keys, numbers and
+    # null values raise the rest.
+    except (
+        pa.ArrowException,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
+        if isinstance(error, OSError) and error.errno:  # the system's, not Arrow's
+            raise CondensedSetError(
+                f"{path}: expected a readable file, found: {error.strerror}; check the path"
+            ) from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CondensedSetError(
+            f"{path}: expected a condensed set, found a damaged or foreign file ({reason}); "
+            f"{REMEDY}"
+        ) from error
+
+
+def _regular_size(path: str) -> int:
+    """Returns the size of a file in bytes; raises CondensedSetError for a folder or a device."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise CondensedSetError(
+            "expected a file, found a folder or a device; name the condensed.parquet in it"
+        )
+    return status.st_size
+
+
+def _sealed_card(file: pq.ParquetFile) -> tuple[Card, str]:
+    """Returns the verified card in the footer, and the hash that the columns must have."""
+    sealed = (file.metadata.metadata or {}).get(CARD_KEY.encode())
+    if sealed is None:
+        raise CondensedSetError(
+            "expected a condensed set, found a Parquet file without a card; "
+            "write one with idm-ray condense"
+        )
+    return unseal(sealed)
+
+
+def _check_counts(file: pq.ParquetFile, card: Card, num_bytes: int) -> None:
+    """Raises CondensedSetError unless schema and counts agree with the card and the file's size."""
+    if not file.schema_arrow.equals(make_schema(card)):
+        raise CondensedSetError(f"expected the columns of a condensed set, found others; {REMEDY}")
+    footer = file.metadata
+    if footer.num_rows != card.num_images:
+        raise CondensedSetError(
+            f"expected {card.num_images} rows as in the card, found {footer.num_rows}; {REMEDY}"
+        )
+    if card.num_images * card.num_pixels * 4 > num_bytes:
+        raise CondensedSetError(
+            f"expected {card.num_images} images of {card.num_pixels} numbers, found a file of "
+            f"only {num_bytes} bytes; {REMEDY}"
+        )

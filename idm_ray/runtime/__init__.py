@@ -1,0 +1,1 @@
+"""The only package that imports Ray: shells around plain classes, and the driver."""

@@ -1,0 +1,53 @@
+"""Shells around the plain classes of `idm_ray.workers`: they add where they are, nothing else."""
+
+import os
+from dataclasses import dataclass
+
+import ray
+
+from idm_ray import workers
+from idm_ray.config import RunConfig
+from idm_ray.data.dataset import DatasetInfo
+from idm_ray.machine import Capabilities, look_around
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a process runs: node, process id, and the GPUs that Ray assigned to it."""
+
+    node: str
+    pid: int
+    gpus: tuple[int, ...]
+
+
+class _Placed:
+    def place(self) -> Place:
+        """Where this actor runs."""
+        context = ray.get_runtime_context()
+        return Place(
+            node=context.get_node_id(),
+            pid=os.getpid(),
+            gpus=tuple(int(gpu) for gpu in ray.get_gpu_ids()),
+        )
+
+
+@ray.remote
+class ClassActor(workers.ClassWorker, _Placed):
+    """Owns the synthetic images of whole groups of classes."""
+
+
+@ray.remote
+class QueueActor(workers.QueueWorker, _Placed):
+    """Owns the model queue."""
+
+
+@ray.remote
+def inspect_place(config: RunConfig, info: DatasetInfo) -> Capabilities:
+    """What a process at this place can compute with; makes its node decode the data if need be."""
+    workers.check_data(config, info)
+    return look_around(config.machine.device, gpu_assigned=bool(ray.get_gpu_ids()))
+
+
+evaluate = ray.remote(workers.evaluate)
+gather_images = ray.remote(workers.gather_images)
+write_results = ray.remote(workers.write_results)

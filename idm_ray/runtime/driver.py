@@ -1,0 +1,296 @@
+"""Runs a config on Ray: decides who does what next, and moves references, never tensors.
+
+The queue runs ahead of the class actors by a bounded window; every actor goes through the sequence
+of snapshots at its own pace. Nothing here touches the numbers: they are those of `idm_ray.local`.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from idm_ray.config import RunConfig
+from idm_ray.data.dataset import DatasetInfo
+from idm_ray.algorithm.model_server import QueueReport
+from idm_ray.errors import ActorLostError, IdmRayError
+from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out, work_in_pixels
+from idm_ray.machine import Capabilities, peak_memory_bytes
+from idm_ray.progress import Collector, Evaluated, Progress
+from idm_ray.results.card import Card
+from idm_ray.runtime import actors
+from idm_ray.runtime.connection import connect
+from idm_ray.runtime.placement import Reservation, Seat
+from idm_ray.workers import EvaluationJob, Plan
+
+# Iterations whose snapshots may exist at once: enough that neither side waits for the other's
+# hiccups, few enough that the object store holds little (1.3 MB each for ConvNet-3).
+WINDOW = 16
+
+# Calls under way per class actor: one computes, one is ready to start.
+CALLS_PER_ACTOR = 2
+
+# Iterations per call: amortises the call where iterations are short, and still lets the window
+# move on in between.
+MAX_ITERATIONS_PER_CALL = 4
+
+
+class _ClassActor:
+    """What the driver knows of one class actor."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self.submitted = 0
+        """Iterations it was told to run."""
+        self.finished = 0
+        """Iterations it has reported."""
+        self.calls: deque[tuple[Any, int]] = deque()
+        """Calls under way, and how many iterations will be finished after each."""
+
+
+class _Snapshots:
+    """References to the snapshots of all iterations, made ahead of their use and then dropped.
+
+    Args:
+        queue: handle of the queue actor, which carries out calls in their order.
+        iterations: of the run.
+    """
+
+    def __init__(self, queue: Any, iterations: int) -> None:
+        self._queue = queue
+        self._iterations = iterations
+        self._submitted = 0
+        self._first = 0
+        self._references: deque[Any] = deque()
+        self._reports: deque[Any] = deque()
+        self.served = 0
+        """Iterations whose snapshots are there."""
+
+    def advance(self, needed: int) -> None:
+        """Drop what lies before iteration `needed`, and ask for the window that begins there."""
+        while self._first < needed:
+            self._references.popleft()
+            self._first += 1
+        while self._submitted < min(self._iterations, needed + WINDOW):
+            self._references.append(self._queue.begin.remote(self._submitted))
+            self._reports.append(self._queue.train.remote(self._submitted))
+            self._submitted += 1
+
+    def references(self, first: int, last: int) -> list[Any]:
+        """References for iterations first ... last - 1."""
+        return [self._references[i - self._first] for i in range(first, last)]
+
+    def awaited(self) -> list[Any]:
+        """The calls whose results come next."""
+        calls = list(self._reports)[:1]
+        if self.served < self._submitted:
+            calls.append(self._references[self.served - self._first])
+        return calls
+
+    def collect(self, done: Sequence[Any]) -> Iterator[QueueReport]:
+        """Take note of calls that are done."""
+        if self.served < self._submitted and self._references[self.served - self._first] in done:
+            self.served += 1
+        if self._reports and self._reports[0] in done:
+            yield _get(self._reports.popleft())
+
+    @property
+    def complete(self) -> bool:
+        """Whether the queue has done and reported everything."""
+        return self._submitted == self._iterations and not self._reports
+
+
+class RayRunner:
+    """Runs a settled config on a Ray cluster.
+
+    Args:
+        config: settled.
+        info: of the data.
+        marks: iterations after which a copy of the images is evaluated, with the jobs for each.
+
+    Raises:
+        ResourceError: the cluster cannot give what the config asks for.
+        DataError: a node cannot see the data.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        info: DatasetInfo,
+        marks: dict[int, tuple[EvaluationJob, ...]],
+    ) -> None:
+        own_cluster = connect()
+        total = ray.cluster_resources()
+        layout = lay_out(
+            config.machine,
+            num_groups=-(-info.num_classes // int(config.condense.classes_per_group)),
+            cpus=total.get("CPU", 0),
+            gpus=total.get("GPU", 0),
+        )
+        self._layout = layout
+        self._reservation = Reservation(
+            layout, wait_s=config.machine.wait_s, may_grow=not own_cluster
+        )
+        seats = list(self._reservation.seats())
+        try:
+            found = _inspect(seats, config, info)
+            self.plan = Plan(
+                config=config,
+                info=info,
+                numerics=choose_numerics(
+                    config.machine,
+                    found,
+                    threads=layout.threads,
+                    pixels=work_in_pixels(config, info.image_shape, info.train_counts),
+                ),
+            )
+        except BaseException:
+            self._reservation.release()
+            raise
+        self.notes = (*layout.notes, _describe(layout, found, own_cluster))
+        self.peak_memory_bytes = 0
+        self._seats = seats
+        self._marks = marks
+        self._actors: list[_ClassActor] = []
+        self._copies: dict[int, list[Any]] = {}
+        self._images: Any = None
+        self._evaluations: dict[Any, EvaluationJob] = {}
+
+    def condense(self) -> Iterator[Progress | Evaluated]:
+        """Run all iterations."""
+        *class_seats, queue_seat = self._seats
+        # One copy of the plan in the object store for all processes.
+        plan = ray.put(self.plan)
+        queue = actors.QueueActor.options(**queue_seat.options).remote(plan)
+        self._actors = [
+            _ClassActor(actors.ClassActor.options(**seat.options).remote(plan, groups))
+            for seat, groups in zip(class_seats, self._layout.assignment, strict=True)
+        ]
+        yield from self._iterate(_Snapshots(queue, self.plan.config.condense.iterations))
+        handles = [actor.handle for actor in self._actors]
+        self._images = actors.gather_images.options(num_cpus=0).remote(
+            *[handle.images.remote() for handle in handles]
+        )
+        ray.wait([self._images], fetch_local=False)
+        peaks = _get([handle.peak_memory_bytes.remote() for handle in [queue, *handles]])
+        self.peak_memory_bytes = sum(peaks) + peak_memory_bytes()
+        yield from self._finished_evaluations(wait=True)
+        # Their resources go to the evaluation that follows.
+        for handle in [queue, *handles]:
+            ray.kill(handle)
+        self._reservation.release()
+
+    def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[Evaluated]:
+        """Train and test networks, as many at a time as there is room for."""
+        self._submit_evaluations(jobs, self._images)
+        yield from self._finished_evaluations(wait=True)
+
+    def write(self, folder: Path, card: Card) -> None:
+        """Write the condensed set and its gallery from a task beside this process."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        task = actors.write_results.options(num_cpus=0, scheduling_strategy=here)
+        _get(task.remote(folder.absolute(), self._images, card))
+
+    def close(self) -> None:
+        """Give back what is still held."""
+        self._reservation.release()
+
+    def _iterate(self, snapshots: _Snapshots) -> Iterator[Progress | Evaluated]:
+        collector = Collector(
+            iterations=self.plan.config.condense.iterations,
+            num_groups=len(self.plan.groups),
+            num_workers=len(self._actors),
+        )
+        reported = time.perf_counter()
+        while not (collector.complete and snapshots.complete):
+            snapshots.advance(min(actor.finished for actor in self._actors))
+            for actor in self._actors:
+                self._feed(actor, snapshots)
+            calls = [actor.calls[0][0] for actor in self._actors if actor.calls]
+            done, _ = ray.wait([*calls, *snapshots.awaited()], num_returns=1, fetch_local=False)
+            for report in snapshots.collect(done):
+                collector.add_queue(report)
+            for actor in self._actors:
+                if actor.calls and actor.calls[0][0] in done:
+                    call, actor.finished = actor.calls.popleft()
+                    collector.add_worker(_get(call))
+            for progress in collector.due(time.perf_counter() - reported):
+                reported = time.perf_counter()
+                yield progress
+            yield from self._finished_evaluations(wait=False)
+
+    def _feed(self, actor: _ClassActor, snapshots: _Snapshots) -> None:
+        """Give an actor its next iterations, as far as their snapshots are there."""
+        while len(actor.calls) < CALLS_PER_ACTOR and actor.submitted < snapshots.served:
+            first = actor.submitted
+            mark = min((m for m in self._marks if m > first), default=snapshots.served)
+            last = min(first + MAX_ITERATIONS_PER_CALL, snapshots.served, mark)
+            call = actor.handle.run.remote(first, *snapshots.references(first, last))
+            actor.calls.append((call, last))
+            actor.submitted = last
+            if last in self._marks:
+                self._copy_at(last, actor)
+
+    def _copy_at(self, mark: int, actor: _ClassActor) -> None:
+        """Have an actor copy its images at a mark; the last one's copy starts the evaluation."""
+        copies = self._copies.setdefault(mark, [])
+        copies.append(actor.handle.images.remote())
+        if len(copies) == len(self._actors):
+            images = actors.gather_images.options(num_cpus=0).remote(*self._copies.pop(mark))
+            self._submit_evaluations(self._marks[mark], images)
+
+    def _submit_evaluations(self, jobs: Sequence[EvaluationJob], images: Any) -> None:
+        task = actors.evaluate.options(
+            num_cpus=min(self._layout.threads, _largest_node()),
+            num_gpus=self._layout.gpus_per_actor,
+        )
+        plan = ray.put(self.plan)
+        self._evaluations |= {task.remote(plan, job, images): job for job in jobs}
+
+    def _finished_evaluations(self, *, wait: bool) -> Iterator[Evaluated]:
+        while self._evaluations:
+            done, _ = ray.wait(list(self._evaluations), timeout=None if wait else 0)
+            if not done:
+                return
+            yield Evaluated(job=self._evaluations.pop(done[0]), accuracy=_get(done[0]))
+
+
+def _inspect(seats: Sequence[Seat], config: RunConfig, info: DatasetInfo) -> list[Capabilities]:
+    """Look around at every seat."""
+    return list(
+        _get([actors.inspect_place.options(**s.options).remote(config, info) for s in seats])
+    )
+
+
+def _describe(layout: Layout, found: Sequence[Capabilities], own_cluster: bool) -> str:
+    each = [f"{layout.threads} thread{'s' * (layout.threads > 1)} each"]
+    if layout.gpus_per_actor:
+        each.append(f"{layout.gpus_per_actor:g} GPU each")
+    where = "this machine" if own_cluster else "the cluster"
+    names = ", ".join(sorted({place.name for place in found}))
+    actors_ = f"{layout.actors} class actor{'s' * (layout.actors > 1)}"
+    return f"Ray on {where}: {actors_} and the model queue, {', '.join(each)}, on {names}"
+
+
+def _largest_node() -> float:
+    return max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+
+
+def _get(references: Any) -> Any:
+    """Fetch small results; errors of our own come out as themselves.
+
+    Raises:
+        IdmRayError: what the process raised.
+        ActorLostError: the process is gone.
+    """
+    try:
+        return ray.get(references)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, IdmRayError):
+            raise error.cause from error
+        raise
+    except ray.exceptions.RayActorError as error:
+        raise ActorLostError(f"a process of this run died: {error}") from error

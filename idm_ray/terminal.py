@@ -1,0 +1,154 @@
+"""Shows a run on the terminal: a progress bar where a person watches, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
+from rich.table import Table
+
+from idm_ray.condense import Announcement, Event, Finished, Started
+from idm_ray.progress import Evaluated, Progress
+
+# Plain lines come at most this often, so that a log of a long run stays readable.
+LINE_EVERY_S = 30.0
+
+_ROWS = (
+    ("evaluation", "{method}"),
+    ("start", "its own start"),
+    ("random", "random real images"),
+    ("whole", "whole data"),
+)
+
+
+class Terminal:
+    """Listens to a run and shows it.
+
+    Args:
+        console: where to; by default standard error, so that standard output stays free.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar: Bar | None = None
+        self._task: TaskID
+        self._what, self._total, self._done = "", 0, 0
+        self._began = self._last_line = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Announcement):
+            style = "yellow" if event.warning else "default"
+            text = f"warning: {event.text}" if event.warning else event.text
+            self._console.print(escape(text), style=style)
+        elif isinstance(event, Started):
+            self._start(event)
+        elif isinstance(event, Progress):
+            self._advance(event.iteration, _losses(event))
+        elif isinstance(event, Evaluated):
+            self._evaluated(event)
+        elif isinstance(event, Finished):
+            self.close()
+            self._console.print(result_table(event.summary))
+            self._console.print(escape(f"condensed set and gallery in {event.folder}"))
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _start(self, event: Started) -> None:
+        self.close()
+        self._what, self._total, self._done = event.what, event.total, 0
+        self._began = self._last_line = time.monotonic()
+        if not event.total or not self._console.is_terminal:
+            return
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[info]}"),
+            console=self._console,
+        )
+        self._task = self._bar.add_task(event.what, total=event.total, info="")
+        self._bar.start()
+
+    def _evaluated(self, event: Evaluated) -> None:
+        info = f"{event.job.subject} {100 * event.accuracy:.1f} %"
+        if self._what == "evaluate":
+            self._advance(self._done + 1, info)
+        else:
+            self._console.print(f"iteration {event.job.iteration}: {info}")
+
+    def _advance(self, done: int, info: str) -> None:
+        self._done = done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, info=info)
+            return
+        now = time.monotonic()
+        if done < self._total and now - self._last_line < LINE_EVERY_S:
+            return
+        self._last_line = now
+        rate = done / max(now - self._began, 1e-9)
+        left = (self._total - done) / rate
+        self._console.print(
+            f"{self._what} {done}/{self._total}  {1 / rate:.2f} s each, {_duration(left)} left  "
+            f"{info}"
+        )
+
+
+def result_table(summary: Mapping[str, Any]) -> Table:
+    """Test accuracies, mean and standard deviation with their n, each beside its protocol."""
+    kept = summary["ipc"] * summary["num_classes"]
+    table = Table(
+        title=f"{summary['source']}: {summary['ipc']} per class, {kept} images, "
+        f"{100 * summary['ratio']:.2g} % of the training images",
+        title_justify="left",
+    )
+    for name in ("trained on", "test accuracy, %", "networks", "epochs"):
+        table.add_column(name, justify="left" if name == "trained on" else "right")
+    for key, label in _ROWS:
+        if result := summary[key]:
+            table.add_row(
+                label.format(method=summary["method"].upper()),
+                f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f}",
+                str(result["repeats"]),
+                str(result["epochs"]),
+            )
+    table.caption = (
+        f"{summary['iterations']} iterations in {_duration(summary['seconds'])} "
+        f"({summary['seconds_per_iteration']:.2f} s each), "
+        f"{summary['peak_rss_bytes'] / 1e9:.1f} GB, {summary['precision']} on {summary['device']}"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _losses(progress: Progress) -> str:
+    parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in progress.losses.items()]
+    if "matched_accuracy" in progress.queue:
+        parts.append(f"matched networks {100 * progress.queue['matched_accuracy']:.0f} %")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
