@@ -5,6 +5,8 @@ run that is split over machines, killed or resumed draws the same numbers.
 """
 
 import hashlib
+import json
+import operator
 
 
 def seed_from(*key: int | str) -> int:
@@ -15,6 +17,11 @@ def seed_from(*key: int | str) -> int:
 
     Returns:
         An integer in [0, 2**63): what both torch and NumPy generators take.
+
+    Raises:
+        TypeError: a part of the key is neither a whole number nor a string.
     """
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    parts = [part if isinstance(part, str) else operator.index(part) for part in key]
+    # JSON keeps 1 and "1", ("ab", "c") and ("a", "bc") apart; Python's hash() changes by process.
+    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1

@@ -154,7 +154,7 @@ def choose_numerics(
 def work_in_pixels(
     config: RunConfig, image_shape: Sequence[int], train_counts: Sequence[int]
 ) -> float:
-    """Pixels that go through networks in a run, training ones counted three times."""
+    """Pixels that go through networks in a run and its evaluation, in training counted thrice."""
     condense, queue = config.condense, config.queue
     matched = sum(min(condense.batch_real, count) for count in train_counts)
     matched *= condense.num_matched_models
@@ -162,7 +162,10 @@ def work_in_pixels(
     if queue.queue_size:
         steps = queue.num_trained_models * queue.train_steps / queue.train_interval
         trained = 3 * steps * queue.batch_train
-    return condense.iterations * (matched + trained) * image_shape[1] * image_shape[2]
+    evaluation, tiles = config.evaluation, condense.ipc * condense.partition**2
+    evaluated = 3 * evaluation.repeats * evaluation.eval_epochs * tiles * len(train_counts)
+    images = condense.iterations * (matched + trained) + evaluated
+    return images * image_shape[1] * image_shape[2]
 
 
 def _fraction(share: float) -> float:

@@ -4,14 +4,11 @@ A key is (seed, purpose, iteration, class) or the like. Nothing here remembers a
 does not depend on what was drawn before, in which process, or how often a run was resumed.
 """
 
-import hashlib
-import json
-import operator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from idm_ray.data.dataset import Split
+from idm_ray.keys import seed_from
 
 Rows = NDArray[np.int64]
 
@@ -26,10 +23,7 @@ def random_generator(*key: int | str) -> np.random.Generator:
     Raises:
         TypeError: A part of the key is neither a whole number nor a string.
     """
-    parts = [part if isinstance(part, str) else operator.index(part) for part in key]
-    # JSON keeps 1 and "1", ("ab", "c") and ("a", "bc") apart; Python's hash() changes by process.
-    digest = hashlib.sha256(json.dumps(parts).encode()).digest()
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest))))
+    return np.random.Generator(np.random.PCG64(seed_from(*key)))
 
 
 def draw_rows(rows: int, count: int, rng: np.random.Generator) -> Rows:
