@@ -1,3 +1,27 @@
-"""Dataset condensation by Improved Distribution Matching (CVPR 2023), on a laptop or on Ray."""
+"""Dataset condensation by Improved Distribution Matching (CVPR 2023), on a laptop or on Ray.
+
+Importing this package loads neither torch nor Ray; its names do when they are first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from idm_ray.evaluation import evaluate as evaluate
+    from idm_ray.results.condensed import load as load
+    from idm_ray.run import condense as condense
 
 __version__ = "0.1.0"
+__all__ = ["condense", "evaluate", "load"]
+
+_HOMES = {
+    "condense": "idm_ray.run",
+    "evaluate": "idm_ray.evaluation",
+    "load": "idm_ray.results.condensed",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'idm_ray' has no attribute {name!r}")

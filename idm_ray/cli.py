@@ -1,5 +1,6 @@
 """The command line: options are made from the config's dataclasses; nothing heavy is imported."""
 
+import dataclasses
 import logging
 import signal
 import sys
@@ -10,9 +11,9 @@ import click
 import yaml
 
 from idm_ray import __version__
-from idm_ray.config import option_names, refuse_unknown
+from idm_ray.config import DataConfig, MachineConfig, option_names, refuse_unknown
 from idm_ray.errors import IdmRayError, UserError
-from idm_ray.options import GroupedCommand, config_options
+from idm_ray.options import GroupedCommand, config_options, part_names
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -34,7 +35,7 @@ def cli(debug: bool) -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="YAML file of options; those on the command line win.",
 )
-@config_options
+@config_options(option_names())
 def condense(out: Path | None, overwrite: bool, config_file: Path | None, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
@@ -42,9 +43,8 @@ def condense(out: Path | None, overwrite: bool, config_file: Path | None, **give
     """
     options = _read_config(config_file) if config_file else {}
     options |= {name: value for name, value in given.items() if value is not None}
-    # torch is imported from here on.
-    from idm_ray.condense import condense as run
-    from idm_ray.terminal import Terminal
+    from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal()
     try:
@@ -53,21 +53,36 @@ def condense(out: Path | None, overwrite: bool, config_file: Path | None, **give
         terminal.close()
 
 
-@cli.command()
+@cli.command(cls=GroupedCommand)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--data", required=True, help="Source whose test images are used.")
-@click.option("--repeats", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--eval-epochs", type=click.IntRange(1), default=1000, show_default=True)
-@click.option(
-    "--networks", default="", help="Comma-separated, such as convnet-3; default: the set's own."
-)
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result here.")
-def evaluate(**options: Any) -> None:
-    """Train fresh networks on a condensed set and test them on real images."""
-    from idm_ray.evaluation import evaluate_file
-    from idm_ray.terminal import print_evaluation
+@click.option("--networks", help="Comma-separated, such as convnet-3,convnet-4. [the set's own]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results here.")
+@config_options([*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "seed"])
+def evaluate(
+    file: Path, networks: str | None, json_file: Path | None, data: str | None, **given: Any
+) -> None:
+    """Train fresh networks on the condensed set FILE and test them on real images."""
+    if data is None:
+        raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
+    options = {name: value for name, value in given.items() if value is not None}
+    from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.results.atomic import write_json  # noqa: PLC0415
+    from idm_ray.terminal import Terminal, evaluation_table  # noqa: PLC0415
 
-    print_evaluation(evaluate_file(**options))
+    terminal = Terminal()
+    try:
+        found = run(
+            file,
+            data=data,
+            networks=tuple(networks.split(",")) if networks else (),
+            listener=terminal,
+            **options,
+        )
+    finally:
+        terminal.close()
+    terminal.show(evaluation_table(found))
+    if json_file is not None:
+        write_json(json_file, dataclasses.asdict(found))
 
 
 def main() -> NoReturn:

@@ -29,7 +29,7 @@ class DataConfig:
     """Which images, and how they are brought to one size."""
 
     data: str = "digits"
-    """Source: digits, a folder of class folders, or Parquet files with an image and a label column."""
+    """digits, a folder of class folders, or Parquet files with an image and a label column."""
 
     size: int | None = None
     """Resize the shorter side to this many pixels and crop the centre square."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from idm_ray.algorithm.expansion import tile_size
 from idm_ray.algorithm.networks import build_network, default_network
 from idm_ray.algorithm.numerics import Numerics
-from idm_ray.config import MachineConfig, RunConfig
+from idm_ray.config import AutoFloat, MachineConfig, RunConfig
 from idm_ray.errors import UserError
 from idm_ray.machine import Capabilities
 
@@ -91,30 +91,23 @@ def lay_out(machine: MachineConfig, *, num_groups: int, cpus: float, gpus: float
         processes that compute.
     """
     use_gpus = gpus > 0 and machine.gpus_per_actor != 0
-    wanted = machine.actors
-    if wanted == "auto":
-        wanted = max(1, int(gpus if use_gpus else cpus) - 1)
-        actors, notes = min(wanted, num_groups), ()
-    else:
-        actors = min(wanted, num_groups)
-        notes = () if actors == wanted else (_cut_note(wanted, num_groups),)
-    gpus_per_actor = machine.gpus_per_actor
-    if gpus_per_actor == "auto":
-        gpus_per_actor = min(1.0, _fraction(gpus / (actors + 1))) if use_gpus else 0.0
-    cpus_per_actor = machine.cpus_per_actor
-    if cpus_per_actor == "auto":
-        cpus_per_actor = min(1.0, _fraction(cpus / actors))
-    threads = machine.threads
-    if threads == "auto":
-        threads = max(1, int(cpus / (actors + 1)))
+    spare = max(1, int(gpus if use_gpus else cpus) - 1)
+    wanted = spare if machine.actors == "auto" else machine.actors
+    actors = min(wanted, num_groups)
     return Layout(
         actors=actors,
-        cpus_per_actor=cpus_per_actor,
-        gpus_per_actor=gpus_per_actor,
-        threads=threads,
+        cpus_per_actor=_given(machine.cpus_per_actor, min(1.0, _fraction(cpus / actors))),
+        gpus_per_actor=_given(
+            machine.gpus_per_actor, min(1.0, _fraction(gpus / (actors + 1))) if use_gpus else 0.0
+        ),
+        threads=int(_given(machine.threads, max(1, int(cpus / (actors + 1))))),
         assignment=tuple(tuple(range(a, num_groups, actors)) for a in range(actors)),
-        notes=notes,
+        notes=(_cut_note(wanted, num_groups),) if machine.actors not in ("auto", actors) else (),
     )
+
+
+def _given(value: AutoFloat, automatic: float) -> float:
+    return automatic if value == "auto" else value
 
 
 def choose_numerics(

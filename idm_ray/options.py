@@ -1,9 +1,9 @@
 """Click options made from the config's dataclasses: the config is the only list of options."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import docstring_parser
@@ -13,6 +13,8 @@ from idm_ray.errors import UserError
 
 RECIPE_HELP = "Named settings; auto recognises the data (the README lists them)."
 OWN_HEADING = "This command"
+
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
 
 
 class GroupedCommand(click.Command):
@@ -32,18 +34,33 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command all options of the config, each absent unless the user gives it."""
-    for name, help_, default, hint in reversed(list(_describe_options())):
-        flag = _flag(name)
-        if hint is bool:
-            command = click.option(flag, name, is_flag=True, default=None, help=help_)(command)
-        else:
-            shown = f"{help_} [{default}]" if default is not None else help_
-            command = click.option(
-                flag, name, callback=_convert, metavar=_metavar(hint), help=shown
-            )(command)
-    return command
+def config_options(names: Iterable[str]) -> Callable[[Command], Command]:
+    """A decorator that gives a command some options of the config.
+
+    Args:
+        names: flat names; each option is None unless the user gives it.
+    """
+    wanted = frozenset(names)
+
+    def decorate(command: Command) -> Command:
+        for name, text, default, hint in reversed(_DESCRIBED):
+            if name in wanted:
+                command = _option(name, text, default, hint)(command)
+        return command
+
+    return decorate
+
+
+def part_names(*parts: type) -> tuple[str, ...]:
+    """Flat names of all options of some parts of the config."""
+    return tuple(field.name for part in parts for field in dataclasses.fields(part))
+
+
+def _option(name: str, text: str, default: Any, hint: Any) -> Callable[[Command], Command]:
+    if hint is bool:
+        return click.option(_flag(name), name, is_flag=True, default=None, help=text)
+    shown = text if default is None else f"{text} [{default}]"
+    return click.option(_flag(name), name, callback=_convert, metavar=_metavar(hint), help=shown)
 
 
 def _describe_options() -> Iterator[tuple[str, str, Any, Any]]:
@@ -88,3 +105,6 @@ def _flag(name: str) -> str:
 
 def _heading(part: type) -> str:
     return (part.__doc__ or "").splitlines()[0].rstrip(".")
+
+
+_DESCRIBED = tuple(_describe_options())

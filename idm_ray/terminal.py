@@ -19,8 +19,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from idm_ray.condense import Announcement, Event, Finished, Started
+from idm_ray.evaluation import Evaluation
 from idm_ray.progress import Evaluated, Progress
+from idm_ray.run import Announcement, Event, Finished, Started
 
 # Plain lines come at most this often, so that a log of a long run stays readable.
 LINE_EVERY_S = 30.0
@@ -69,6 +70,10 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def show(self, table: Table) -> None:
+        """Print a table."""
+        self._console.print(table)
 
     def _start(self, event: Started) -> None:
         self.close()
@@ -126,7 +131,7 @@ def result_table(summary: Mapping[str, Any]) -> Table:
         if result := summary[key]:
             table.add_row(
                 label.format(method=summary["method"].upper()),
-                f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f}",
+                _accuracy(result),
                 str(result["repeats"]),
                 str(result["epochs"]),
             )
@@ -137,6 +142,20 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     )
     table.caption_justify = "left"
     return table
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Test accuracies by network."""
+    table = Table(title=f"{evaluation.file} tested on {evaluation.data}", title_justify="left")
+    for name in ("network", "test accuracy, %", "networks", "epochs"):
+        table.add_column(name, justify="left" if name == "network" else "right")
+    for network, result in evaluation.networks.items():
+        table.add_row(network, _accuracy(result), str(result["repeats"]), str(result["epochs"]))
+    return table
+
+
+def _accuracy(result: Mapping[str, Any]) -> str:
+    return f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f}"
 
 
 def _losses(progress: Progress) -> str:

@@ -30,11 +30,11 @@ from idm_ray.data.dataset import DatasetInfo, ImageDataset, open_dataset
 from idm_ray.data.sampling import random_set_rows, real_batch_rows, start_rows, train_batch_rows
 from idm_ray.errors import DataError
 from idm_ray.layout import cut_groups
+from idm_ray.machine import peak_memory_bytes
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import write_condensed
 from idm_ray.results.gallery import write_gallery
 from idm_ray.results.run_folder import RunFolder
-from idm_ray.machine import peak_memory_bytes
 
 Images = np.ndarray[Any, np.dtype[np.float32]]
 

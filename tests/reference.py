@@ -451,7 +451,7 @@ def convnet_features_torch(images, blocks):
     return images.flatten(1)
 
 
-def class_loss_torch(  # noqa: PLR0913 -- Eq. 5 spelled out
+def class_loss_torch(
     syn_images, real_images, label, *, partition, operation, uniforms, networks, lambda_reg
 ):
     """(matching, regularization) of one class, averaged over networks.

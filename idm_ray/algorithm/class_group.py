@@ -175,7 +175,8 @@ def _passes(batch: Tensor) -> tuple[Tensor, ...]:
     """Cut (B, C, H, W) into nearly equal parts that are not too large for one forward pass."""
     total = len(batch) * batch.shape[-2] * batch.shape[-1]
     num_passes = -(-total // MAX_PIXELS_PER_PASS)
-    return batch.split(-(-len(batch) // num_passes))
+    parts: tuple[Tensor, ...] = batch.split(-(-len(batch) // num_passes))
+    return parts
 
 
 def _as_tensor(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:

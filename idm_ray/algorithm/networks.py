@@ -51,11 +51,13 @@ class ConvNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The flattened output of the last pooling, (N, F), for images (N, C, H, W)."""
-        return self.blocks(images).flatten(1)
+        pooled: Tensor = self.blocks(images)
+        return pooled.flatten(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (N, num_classes)."""
-        return self.head(self.features(images))
+        logits: Tensor = self.head(self.features(images))
+        return logits
 
 
 def default_network(image_shape: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""How networks are computed: device, precision, compilation. Decided once, then only carried out."""
+"""How networks are computed: device, precision, compilation; decided once, here carried out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,7 +5,10 @@ import dataclasses
 import torch
 from torch.utils.data import Dataset
 
+from idm_ray.algorithm.augment import allowed_operations
+from idm_ray.algorithm.evaluate import TrainingImages, fit, paper_protocol
 from idm_ray.algorithm.expansion import expand as expand_images
+from idm_ray.algorithm.numerics import Numerics
 from idm_ray.results.card import Card
 
 
@@ -47,6 +50,34 @@ class CondensedSet:
             expand_images(self.images, partition),
             self.labels.repeat_interleave(partition * partition),
         )
+
+    def fit(
+        self, network: torch.nn.Module, *, epochs: int | None = None, seed: int = 0
+    ) -> torch.nn.Module:
+        """Trains a network on the set, as its evaluation does (Sec. 5.1).
+
+        Args:
+            network: Maps normalised images (B, C, H, W) to logits (B, num_classes); it is
+                initialised already, trained in place where it is, and left in evaluation mode.
+            epochs: Passes over the expanded images; by default those of the card's protocol.
+            seed: Of the order of images and of their augmentation.
+
+        Returns:
+            The network.
+        """
+        device = next(network.parameters()).device
+        examples = self.dataset()
+        images, labels = examples.images.to(device), examples.labels.to(device)
+        protocol = paper_protocol(
+            epochs or self.card.protocol["epochs"],
+            lr_net=self.card.protocol["lr_net"],
+            batch_train=self.card.protocol["batch_train"],
+            operations=allowed_operations(self.card.flips),
+        )
+        numerics = Numerics(device="cuda" if device.type == "cuda" else "cpu")
+        training = TrainingImages(count=len(images), take=lambda rows: (images[rows], labels[rows]))
+        fit(network, training, protocol, numerics, (seed, "fit"))
+        return network
 
 
 class LabelledImages(Dataset[tuple[torch.Tensor, int]]):

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -31,23 +32,24 @@ class _Placed:
         )
 
 
-@ray.remote
-class ClassActor(workers.ClassWorker, _Placed):
+class _ClassActor(workers.ClassWorker, _Placed):
     """Owns the synthetic images of whole groups of classes."""
 
 
-@ray.remote
-class QueueActor(workers.QueueWorker, _Placed):
+class _QueueActor(workers.QueueWorker, _Placed):
     """Owns the model queue."""
 
 
-@ray.remote
-def inspect_place(config: RunConfig, info: DatasetInfo) -> Capabilities:
+def _inspect_place(config: RunConfig, info: DatasetInfo) -> Capabilities:
     """What a process at this place can compute with; makes its node decode the data if need be."""
     workers.check_data(config, info)
     return look_around(config.machine.device, gpu_assigned=bool(ray.get_gpu_ids()))
 
 
-evaluate = ray.remote(workers.evaluate)
-gather_images = ray.remote(workers.gather_images)
-write_results = ray.remote(workers.write_results)
+# Ray's own types of remote classes and functions lack `options`; the plain ones above are checked.
+ClassActor: Any = ray.remote(_ClassActor)
+QueueActor: Any = ray.remote(_QueueActor)
+inspect_place: Any = ray.remote(_inspect_place)
+evaluate: Any = ray.remote(workers.evaluate)
+gather_images: Any = ray.remote(workers.gather_images)
+write_results: Any = ray.remote(workers.write_results)

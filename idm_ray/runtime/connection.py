@@ -1,17 +1,48 @@
 """Connects to Ray: an existing cluster where one is named, else one of this machine's own."""
 
+import logging
 import os
+import secrets
+import signal
+import sys
+import threading
+from typing import Any
 
-# Before Ray is imported, since it reads them at import; what the user has set stays.
 _QUIET = {
     "RAY_TQDM_PATCH_PRINT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
-for _name, _value in _QUIET.items():
-    os.environ.setdefault(_name, _value)
+
+
+def _named_cluster() -> str | None:
+    """Address of the cluster that the environment names, if any."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address in (None, "", "local") else address
+
+
+def _prepare_environment() -> None:
+    """Settings that Ray reads when it is imported; what the user has set stays.
+
+    A cluster of this process's own gets a token of its own, so that nobody else on the machine
+    gets in. Left alone, Ray would keep one in the user's home, which changes how other clusters
+    on this machine are reached.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    if _named_cluster() is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+_prepare_environment()
 
 import ray  # noqa: E402 -- after the settings above
+
+# It advises to switch off the very token that was set above.
+logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+
+_LOGGING: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
 
 
 def connect() -> bool:
@@ -25,14 +56,18 @@ def connect() -> bool:
     """
     if ray.is_initialized():
         return False
-    address = os.environ.get("RAY_ADDRESS")
-    if address in (None, "", "local"):
-        # A cluster of this process alone listens on loopback and needs no token; Ray would leave
-        # one in the user's home, which changes other clusters on this machine.
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        ray.init(
-            address="local", include_dashboard=False, logging_level="WARNING", log_to_driver=False
-        )
+    # Ray takes SIGTERM for itself; what this process wants done then stays its own affair.
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        return _connect()
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _connect() -> bool:
+    if _named_cluster() is None:
+        ray.init(address="local", include_dashboard=False, **_LOGGING)
         return True
-    ray.init(logging_level="WARNING", log_to_driver=False)
+    ray.init(**_LOGGING)
     return False

@@ -13,9 +13,9 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.errors import ActorLostError, IdmRayError
 from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out, work_in_pixels
 from idm_ray.machine import Capabilities, peak_memory_bytes
@@ -24,7 +24,7 @@ from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import connect
 from idm_ray.runtime.placement import Reservation, Seat
-from idm_ray.workers import EvaluationJob, Plan
+from idm_ray.workers import EvaluationJob, Images, Plan
 
 # Iterations whose snapshots may exist at once: enough that neither side waits for the other's
 # hiccups, few enough that the object store holds little (1.3 MB each for ConvNet-3).
@@ -123,10 +123,11 @@ class RayRunner:
         marks: dict[int, tuple[EvaluationJob, ...]],
     ) -> None:
         own_cluster = connect()
+        groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
         total = ray.cluster_resources()
         layout = lay_out(
             config.machine,
-            num_groups=-(-info.num_classes // int(config.condense.classes_per_group)),
+            num_groups=len(groups),
             cpus=total.get("CPU", 0),
             gpus=total.get("GPU", 0),
         )
@@ -182,6 +183,11 @@ class RayRunner:
         for handle in [queue, *handles]:
             ray.kill(handle)
         self._reservation.release()
+
+    def adopt(self, images: Images) -> None:
+        """Take finished images instead of condensing some."""
+        self._reservation.release()
+        self._images = ray.put(images)
 
     def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[Evaluated]:
         """Train and test networks, as many at a time as there is room for."""
@@ -276,7 +282,7 @@ def _describe(layout: Layout, found: Sequence[Capabilities], own_cluster: bool) 
 
 
 def _largest_node() -> float:
-    return max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+    return max(float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
 
 
 def _get(references: Any) -> Any:

@@ -28,7 +28,7 @@ class Reservation:
     Args:
         layout: of the run.
         wait_s: how long to wait for resources that exist but are taken, or may still come.
-        may_grow: whether the cluster could get more nodes; if not, what it lacks is refused at once.
+        may_grow: whether the cluster could get more nodes; if not, a lack is refused at once.
 
     Raises:
         ResourceError: the cluster cannot give what is asked; names wanted and available.
@@ -56,7 +56,7 @@ class Reservation:
                 "num_cpus": want.get("CPU", 0),
                 "num_gpus": want.get("GPU", 0),
             }
-            if want:
+            if want and self._group is not None:
                 options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
                     self._group, placement_group_bundle_index=bundle
                 )
@@ -71,7 +71,7 @@ class Reservation:
 
 
 def _reserve(bundles: list[dict[str, float]], wait_s: float) -> PlacementGroup:
-    group = placement_group(bundles, strategy="PACK")
+    group: PlacementGroup = placement_group(bundles, strategy="PACK")
     if not group.wait(timeout_seconds=min(wait_s, 5)):
         _LOGGER.warning("waiting for resources: %s", _lacking(bundles, "yet"))
     if not group.wait(timeout_seconds=wait_s):

@@ -99,6 +99,7 @@ def test_the_first_layer_s_layout_avoids_the_slow_norm_only():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # inside torch.compile
 def test_compiled_code_follows_newly_loaded_weights(images):
     compiled = flat_network(convnet(seed=1), Numerics(compile=True))
     compiled.logits(images)

@@ -1,6 +1,7 @@
 """A whole run: from options to a run's folder with the condensed set and what it is worth."""
 
 import dataclasses
+import importlib
 import importlib.metadata
 import platform
 import shlex
@@ -15,14 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from idm_ray import recipes
-from idm_ray.config import DataConfig, RunConfig
+from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.layout import settle
 from idm_ray.progress import Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import replace_card
 from idm_ray.results.run_folder import RunFolder, next_free
-from idm_ray.workers import EvaluationJob, Plan
+from idm_ray.workers import EvaluationJob, Images, Plan
 
 SUBJECTS = ("condensed", "start", "random")
 
@@ -65,6 +66,9 @@ class Runner(Protocol):
     def condense(self) -> Iterator[Progress | Evaluated]:
         """Run all iterations."""
 
+    def adopt(self, images: Images) -> None:
+        """Take finished images (N, C, H, W) instead of condensing some."""
+
     def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[Evaluated]:
         """Train and test networks."""
 
@@ -99,13 +103,12 @@ def condense(
         ActorLostError: a process of the run died.
     """
     # Wrong values are refused before any data is read; lambda_reg depends on the recipe.
-    RunConfig.from_flat({"lambda_reg": 0.0, **options})
-    info = open_dataset(_data_config(options)).info
+    info = open_dataset(RunConfig.from_flat({"lambda_reg": 0.0, **options}).data).info
     config, notes = _resolve(options, info)
     folder = RunFolder.create(out or _default_folder(config, info), overwrite=overwrite)
     for note in (*notes, Announcement(f"writing to {folder.path}")):
         listener(note)
-    runner = _start_runner(config, info)
+    runner = make_runner(config, info)
     try:
         for line in runner.notes:
             listener(Announcement(line))
@@ -153,10 +156,6 @@ def _evaluate(runner: Runner, folder: RunFolder, listener: Listener) -> dict[str
     return accuracies
 
 
-def _data_config(options: Mapping[str, Any]) -> DataConfig:
-    return RunConfig.from_flat({"lambda_reg": 0.0, **options}).data
-
-
 def _resolve(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, list[Announcement]]:
     """Options to a settled config, and what there is to say about it."""
     facts = recipes.Facts(
@@ -186,16 +185,15 @@ def _default_folder(config: RunConfig, info: DatasetInfo) -> Path:
     return next_free("runs", f"{info.name}-{config.condense.method}-ipc{config.condense.ipc}")
 
 
-def _start_runner(config: RunConfig, info: DatasetInfo) -> Runner:
-    # Imported here: each runner is heavy, and the local one must work without Ray.
-    marks = _marks(config)
+def make_runner(config: RunConfig, info: DatasetInfo) -> Runner:
+    """The runner that a settled config asks for, its resources reserved."""
+    # Each runner is heavy, and the local one must work where there is no Ray.
     if config.machine.local:
-        from idm_ray.local import LocalRunner
-
-        return LocalRunner(config, info, marks)
-    from idm_ray.runtime.driver import RayRunner
-
-    return RayRunner(config, info, marks)
+        kind = importlib.import_module("idm_ray.local").LocalRunner
+    else:
+        kind = importlib.import_module("idm_ray.runtime.driver").RayRunner
+    runner: Runner = kind(config, info, _marks(config))
+    return runner
 
 
 def _marks(config: RunConfig) -> dict[int, tuple[EvaluationJob, ...]]:
@@ -259,7 +257,7 @@ def _summary(
         "epochs": evaluation.eval_epochs,
     }
     results: dict[str, Any] = {
-        subject: protocol | _statistics(accuracies[subject]) if subject in accuracies else None
+        subject: protocol | statistics(accuracies[subject]) if subject in accuracies else None
         for subject in SUBJECTS
     }
     if results["condensed"]:
@@ -280,11 +278,11 @@ def _summary(
         "evaluation": results["condensed"],
         "start": results["start"],
         "random": results["random"],
-        "whole": whole and protocol | {"epochs": evaluation.whole_epochs} | _statistics(whole),
+        "whole": whole and protocol | {"epochs": evaluation.whole_epochs} | statistics(whole),
     }
 
 
-def _statistics(accuracies: Sequence[float]) -> dict[str, Any]:
+def statistics(accuracies: Sequence[float]) -> dict[str, Any]:
     """Mean and population deviation, as fractions, and the values behind them."""
     return {
         "repeats": len(accuracies),
@@ -321,8 +319,8 @@ class _RateMeter:
         """The rate up to a report of progress; nothing for an evaluation."""
         if isinstance(event, Evaluated):
             return {}
-        images = (event.iteration - self._iteration) * self._per_iteration
-        images += event.queue.get("trained_images", 0)
+        matched = (event.iteration - self._iteration) * self._per_iteration
+        images = matched + event.queue.get("trained_images", 0)
         rate = images / max(seconds - self._seconds, 1e-9)
         self._iteration, self._seconds = event.iteration, seconds
         return {"images_per_s": round(rate, 1)}

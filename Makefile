@@ -1,0 +1,40 @@
+# Every target sets up what it needs: a virtual environment in .venv and the project in it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test slow lint format clean
+
+demo: $(INSTALLED)
+	@echo "Condensing handwritten digits to 1 image per class; then, for a quick look, only"
+	@echo "3 networks x 200 epochs (the paper: 5 x 1000), and 10 epochs on the whole data."
+	$(BIN)/idm-ray condense --out runs/demo --overwrite \
+		--repeats 3 --eval-epochs 200 --whole-epochs 10
+	@echo "Look at runs/demo/gallery.png"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow and not chaos and not gpu"
+
+slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(INSTALLED): setup.cfg setup.py
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { \
+		echo "Python 3.11 or newer is needed, $(PYTHON) is older; try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@

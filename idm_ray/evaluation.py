@@ -1,0 +1,126 @@
+"""Evaluation of a condensed set's file: fresh networks trained on it, tested on real images."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike, fspath
+from typing import Any
+
+from idm_ray.config import RunConfig
+from idm_ray.data.dataset import DatasetInfo, open_dataset
+from idm_ray.errors import UserError
+from idm_ray.layout import settle
+from idm_ray.results.card import Card
+from idm_ray.results.condensed import read_arrays
+from idm_ray.run import Announcement, Listener, Started, make_runner, statistics
+from idm_ray.workers import EvaluationJob, Images
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """How good a condensed set is.
+
+    Attributes:
+        file: the set.
+        data: the source of the test images.
+        networks: for each network its protocol, number of repeats, mean and population standard
+            deviation of the test accuracy, and the accuracies, as fractions.
+    """
+
+    file: str
+    data: str
+    networks: dict[str, dict[str, Any]]
+
+
+def evaluate(
+    file: str | PathLike[str],
+    *,
+    data: str,
+    networks: Sequence[str] = (),
+    listener: Listener = lambda event: None,
+    **options: Any,
+) -> Evaluation:
+    """Train fresh networks on a condensed set and test them on real images.
+
+    Args:
+        file: a condensed set.
+        data: source whose test images are used; its classes and size must be the set's.
+        networks: names of networks; by default the one that the set was condensed with.
+        listener: is told what happens, as it happens.
+        **options: options of `idm_ray.config` for data, evaluation and machine, and `seed`.
+
+    Raises:
+        CondensedSetError: the file is damaged or no condensed set.
+        UserError: wrong options, or data that do not fit the set.
+    """
+    images, _, card = read_arrays(file)
+    config = _config_of(card, data, options)
+    info = _info_for(card, open_dataset(config.data).info)
+    found = {}
+    for network in networks or (card.network,):
+        settled = settle(config.replace(network=network), info.image_shape, info.num_classes)
+        found[network] = _evaluate_network(settled, info, images, listener)
+    return Evaluation(file=fspath(file), data=data, networks=found)
+
+
+def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:
+    """The set's own settings under the given options; nothing is condensed with it."""
+    own = {
+        "data": data,
+        "recipe": card.recipe,
+        "ipc": card.ipc,
+        "partition": card.partition,
+        "iterations": card.iterations,
+        "seed": card.seed,
+        "lr_net": card.protocol["lr_net"],
+        "batch_train": card.protocol["batch_train"],
+        "eval_epochs": card.protocol["epochs"],
+        "repeats": max(1, card.protocol["repeats"]),
+    }
+    config = RunConfig.from_flat({**own, **options})
+    if not config.evaluation.repeats:
+        raise UserError("repeats must be at least 1 to evaluate, got 0")
+    return config
+
+
+def _info_for(card: Card, info: DatasetInfo) -> DatasetInfo:
+    """The data as the set sees it: test images are normalised as the set was.
+
+    Raises:
+        UserError: other classes or another image size.
+    """
+    if info.class_names != card.class_names:
+        ours, theirs = ", ".join(card.class_names[:3]), ", ".join(info.class_names[:3])
+        raise UserError(
+            f"the set has {len(card.class_names)} classes ({ours}, ...), the data "
+            f"{info.num_classes} ({theirs}, ...); evaluate on the data that the set was made of"
+        )
+    if info.image_shape != card.image_shape:
+        raise UserError(
+            f"the set's images are {'x'.join(map(str, card.image_shape))}, those of the data "
+            f"{'x'.join(map(str, info.image_shape))}; use --size {card.image_shape[1]}"
+        )
+    return dataclasses.replace(info, mean=card.mean, std=card.std, flips=card.flips)
+
+
+def _evaluate_network(
+    config: RunConfig, info: DatasetInfo, images: Images, listener: Listener
+) -> dict[str, Any]:
+    jobs = [
+        EvaluationJob(subject="condensed", repeat=repeat, iteration=config.condense.iterations)
+        for repeat in range(config.evaluation.repeats)
+    ]
+    runner = make_runner(config, info)
+    try:
+        for line in runner.notes:
+            listener(Announcement(line))
+        runner.adopt(images)
+        listener(Started("evaluate", len(jobs)))
+        accuracies = {}
+        for event in runner.evaluate(jobs):
+            listener(event)
+            accuracies[event.job.repeat] = event.accuracy
+    finally:
+        runner.close()
+    protocol = {"protocol": "paper", "epochs": config.evaluation.eval_epochs}
+    return protocol | statistics([accuracies[job.repeat] for job in jobs])
