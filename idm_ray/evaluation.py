@@ -10,9 +10,10 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
 from idm_ray.layout import settle
+from idm_ray.progress import Announcement
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import read_arrays
-from idm_ray.run import Announcement, Listener, Started, make_runner, statistics
+from idm_ray.run import Listener, Started, make_runner, statistics
 from idm_ray.workers import EvaluationJob, Images
 
 

@@ -13,6 +13,14 @@ from idm_ray.workers import EvaluationJob, WorkerReport
 MAX_REPORTS = 500
 
 
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A line that tells the user what was decided; `warning` if it may surprise."""
+
+    text: str
+    warning: bool = False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """The mean over the iterations since the last report.

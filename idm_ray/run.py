@@ -19,21 +19,13 @@ from idm_ray import recipes
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.layout import settle
-from idm_ray.progress import Evaluated, Progress
+from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import replace_card
 from idm_ray.results.run_folder import RunFolder, next_free
 from idm_ray.workers import EvaluationJob, Images, Plan
 
 SUBJECTS = ("condensed", "start", "random")
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """A line that tells the user what was decided; `warning` if it may surprise."""
-
-    text: str
-    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +55,7 @@ class Runner(Protocol):
     notes: tuple[str, ...]
     peak_memory_bytes: int
 
-    def condense(self) -> Iterator[Progress | Evaluated]:
+    def condense(self) -> Iterator[Announcement | Progress | Evaluated]:
         """Run all iterations."""
 
     def adopt(self, images: Images) -> None:
@@ -126,7 +118,8 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     rate = _RateMeter(plan)
     for event in runner.condense():
         seconds = time.perf_counter() - began
-        folder.log(_metrics_line(event, seconds) | rate.measure(event, seconds))
+        if not isinstance(event, Announcement):
+            folder.log(_metrics_line(event, seconds) | rate.measure(event, seconds))
         listener(event)
     seconds = time.perf_counter() - began
     # The result is safe before its evaluation, which takes longer than condensing small sets.

@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.table import Table
 
 from idm_ray.evaluation import Evaluation
-from idm_ray.progress import Evaluated, Progress
-from idm_ray.run import Announcement, Event, Finished, Started
+from idm_ray.progress import Announcement, Evaluated, Progress
+from idm_ray.run import Event, Finished, Started
 
 # Plain lines come at most this often, so that a log of a long run stays readable.
 LINE_EVERY_S = 30.0

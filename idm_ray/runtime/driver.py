@@ -19,7 +19,7 @@ from idm_ray.data.dataset import DatasetInfo
 from idm_ray.errors import ActorLostError, IdmRayError
 from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out, work_in_pixels
 from idm_ray.machine import Capabilities, peak_memory_bytes
-from idm_ray.progress import Collector, Evaluated, Progress
+from idm_ray.progress import Announcement, Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import connect
@@ -160,7 +160,7 @@ class RayRunner:
         self._images: Any = None
         self._evaluations: dict[Any, EvaluationJob] = {}
 
-    def condense(self) -> Iterator[Progress | Evaluated]:
+    def condense(self) -> Iterator[Announcement | Progress | Evaluated]:
         """Run all iterations."""
         *class_seats, queue_seat = self._seats
         # One copy of the plan in the object store for all processes.
@@ -170,8 +170,10 @@ class RayRunner:
             _ClassActor(actors.ClassActor.options(**seat.options).remote(plan, groups))
             for seat, groups in zip(class_seats, self._layout.assignment, strict=True)
         ]
-        yield from self._iterate(_Snapshots(queue, self.plan.config.condense.iterations))
         handles = [actor.handle for actor in self._actors]
+        places = _get([handle.place.remote() for handle in [*handles, queue]])
+        yield Announcement(_describe_places(places))
+        yield from self._iterate(_Snapshots(queue, self.plan.config.condense.iterations))
         self._images = actors.gather_images.options(num_cpus=0).remote(
             *[handle.images.remote() for handle in handles]
         )
@@ -279,6 +281,17 @@ def _describe(layout: Layout, found: Sequence[Capabilities], own_cluster: bool) 
     names = ", ".join(sorted({place.name for place in found}))
     actors_ = f"{layout.actors} class actor{'s' * (layout.actors > 1)}"
     return f"Ray on {where}: {actors_} and the model queue, {', '.join(each)}, on {names}"
+
+
+def _describe_places(places: Sequence[actors.Place]) -> str:
+    """Where the class actors and, last, the queue run."""
+    names = [*(f"class actor {n}" for n in range(len(places) - 1)), "model queue"]
+    nodes = list(dict.fromkeys(place.node for place in places))
+    return "; ".join(
+        f"{name}: node {nodes.index(place.node)}, pid {place.pid}"
+        + (f", GPU {', '.join(map(str, place.gpus))}" if place.gpus else "")
+        for name, place in zip(names, places, strict=True)
+    )
 
 
 def _largest_node() -> float:

@@ -15,7 +15,7 @@ from tests.algorithm.making import convnet, flat_network, flat_weights, normal
 CLASSES = 4
 SHAPE = (3, 8, 8)
 IPC = 2
-WIDTH, NUM_FEATURES, NUM_WEIGHTS = 6, 24, 670
+WIDTH, NUM_FEATURES, NUM_WEIGHTS = 6, 24, 622
 
 
 class DoubleNetwork:
@@ -24,9 +24,8 @@ class DoubleNetwork:
     def __init__(self):
         blocks = [self._block(SHAPE[0]), self._block(WIDTH), nn.Flatten()]
         self.features = nn.Sequential(*blocks).double()
-        self.head = nn.Linear(NUM_FEATURES, CLASSES).double()
+        self.head = nn.utils.skip_init(nn.Linear, NUM_FEATURES, CLASSES).double()
         self._parameters = [*self.features.parameters(), *self.head.parameters()]
-        self.num_weights = sum(p.numel() for p in self._parameters)
         for parameter in self._parameters:
             parameter.requires_grad_(False)
 
@@ -62,7 +61,8 @@ def start():
 
 
 def make_config(**options):
-    return CondenseConfig(**({"ipc": IPC, "seed": 5} | options))
+    """Gradients of the narrow network are small, so the steps are made large."""
+    return CondenseConfig(**({"ipc": IPC, "seed": 5, "lr_img": 20.0} | options))
 
 
 def make_group(config, classes=range(CLASSES), *, first=None, network=None, real=real_batch):
@@ -136,7 +136,7 @@ def network_of(matched):
         (1, {"partition": 2, "lambda_reg": 0.5}),
         (1, {"partition": 1, "lambda_reg": 0.0}),
         (2, {"partition": 2, "lambda_reg": 0.1}),
-        (2, {"partition": 3, "lambda_reg": 3.0, "lr_img": 0.05, "momentum_img": 0.9}),
+        (2, {"partition": 3, "lambda_reg": 3.0, "lr_img": 3.0, "momentum_img": 0.9}),
     ],
 )
 def test_iterations_equal_the_slow_reference(image_step, num_matched, options):
@@ -151,7 +151,7 @@ def test_iterations_equal_the_slow_reference(image_step, num_matched, options):
         np.testing.assert_allclose(report.matching, losses[t : t + 1, :, 0], rtol=1e-8)
         np.testing.assert_allclose(report.regularization, losses[t : t + 1, :, 1], rtol=1e-8)
     moved = (points[-1] - points[0]).abs().amax((1, 2, 3, 4))
-    assert (moved > 0.01).all()
+    assert (moved > 0.1).all()
 
 
 def test_the_comparison_with_the_reference_meets_every_operation():
@@ -167,9 +167,10 @@ def test_the_float32_network_comes_close_to_the_reference():
 
     wide = convnet(SHAPE, CLASSES, seed=3)
     matched = Snapshot(model=3, weights=flat_weights(wide).numpy(), accuracy=0.4, age=0)
-    points, losses = slow_run(make_config(), [(matched,), (matched,)])
+    config = make_config(lr_img=0.2)
+    points, losses = slow_run(config, [(matched,), (matched,)])
     network = flat_network(convnet(SHAPE, CLASSES)).freeze()
-    group = make_group(make_config(), first=start().float(), network=network, real=real)
+    group = make_group(config, first=start().float(), network=network, real=real)
     report = group.run(0, [(matched,)])
     assert group.images.dtype == torch.float32
     np.testing.assert_allclose(report.matching, losses[:1, :, 0], rtol=1e-4)
