@@ -15,12 +15,14 @@ from torch.nn import functional as F
 # --- Partition and expansion (Sec. 4.1, Eq. 3) ---------------------------------------------------
 
 
-def tiles_of(image, l):
-    """The l*l tiles of an image, row by row; what is left over at the end is in none."""
+def tiles_of(image, partition):
+    """The tiles of an image, `partition` a side, row by row; what is left over is in none."""
     _, height, width = image.shape
-    h, w = height // l, width // l
+    h, w = height // partition, width // partition
     return [
-        image[:, i * h : (i + 1) * h, j * w : (j + 1) * w] for i in range(l) for j in range(l)
+        image[:, i * h : (i + 1) * h, j * w : (j + 1) * w]
+        for i in range(partition)
+        for j in range(partition)
     ]
 
 
@@ -37,12 +39,12 @@ def enlarged_pixel(tile, row, column, height, width):
     return value
 
 
-def expand(images, l):
-    """(N, C, H, W) -> (N * l*l, C, H, W): the tiles of the first image, then of the second, ..."""
+def expand(images, partition):
+    """(N, C, H, W) -> (N * tiles, C, H, W): the tiles of the first image, then of the second."""
     _, channels, height, width = images.shape
     expanded = []
     for image in images:
-        for tile in tiles_of(image, l):
+        for tile in tiles_of(image, partition):
             out = np.zeros((channels, height, width))
             for row in range(height):
                 for column in range(width):
@@ -51,10 +53,10 @@ def expand(images, l):
     return np.stack(expanded)
 
 
-def shrink(image, l):
+def shrink(image, partition):
     """The mean over the pixels that each pixel of the small image touches."""
     channels, height, width = image.shape
-    h, w = height // l, width // l
+    h, w = height // partition, width // partition
     out = np.zeros((channels, h, w))
     for row in range(h):
         for column in range(w):
@@ -64,11 +66,11 @@ def shrink(image, l):
     return out
 
 
-def start_from_tiles(real_images, l):
-    """One synthetic image from l*l real ones, each shrunk into its tile."""
+def start_from_tiles(real_images, partition):
+    """One synthetic image from as many real ones as it has tiles, each shrunk into its tile."""
     start = np.zeros_like(real_images[0])
-    for tile, real_image in zip(tiles_of(start, l), real_images, strict=True):
-        tile[...] = shrink(real_image, l)  # tiles are views
+    for tile, real_image in zip(tiles_of(start, partition), real_images, strict=True):
+        tile[...] = shrink(real_image, partition)  # tiles are views
     return start
 
 
@@ -362,9 +364,9 @@ def batches_of_an_epoch(order: Sequence[int], batch: int) -> list[list[int]]:
 # --- The same with gradients, in torch -----------------------------------------------------------
 
 
-def expand_torch(images, l):
+def expand_torch(images, partition):
     """`expand` by `interpolate`."""
-    tiles = torch.stack([tile for image in images for tile in tiles_of(image, l)])
+    tiles = torch.stack([tile for image in images for tile in tiles_of(image, partition)])
     return F.interpolate(tiles, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 
@@ -415,9 +417,7 @@ def _rotate_torch(images, degrees):
 def _by_grid(images, theta):
     matrices = torch.tensor(theta, dtype=images.dtype).expand(len(images), 2, 3)
     grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
-    return F.grid_sample(
-        images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-    )
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
 _AUGMENT_TORCH = {

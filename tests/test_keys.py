@@ -59,5 +59,5 @@ def test_another_process_has_the_same_seeds():
 
 def test_seeds_stay_what_they_are():
     # Changing them changes the images of every run: a resumed run would not be the one that began.
-    assert seed_from(0, "augment", 0, 0) == GOLDEN
-    assert seed_from(3, "real", 17, 4) == OTHER
+    assert seed_from(0, "augment", 0, 0) == 2723686952212004203
+    assert seed_from(3, "real", 17, 4) == 7076813463934339984

@@ -153,6 +153,8 @@ class RayRunner:
             raise
         self.notes = (*layout.notes, _describe(layout, found, own_cluster))
         self.peak_memory_bytes = 0
+        self.processes: tuple[Any, ...] = ()
+        """Handles of the class actors and, last, of the queue, while they exist."""
         self._seats = seats
         self._marks = marks
         self._actors: list[_ClassActor] = []
@@ -171,20 +173,17 @@ class RayRunner:
             for seat, groups in zip(class_seats, self._layout.assignment, strict=True)
         ]
         handles = [actor.handle for actor in self._actors]
-        places = _get([handle.place.remote() for handle in [*handles, queue]])
-        yield Announcement(_describe_places(places))
+        self.processes = (*handles, queue)
+        yield Announcement(_describe_places(_get([p.place.remote() for p in self.processes])))
         yield from self._iterate(_Snapshots(queue, self.plan.config.condense.iterations))
-        self._images = actors.gather_images.options(num_cpus=0).remote(
-            *[handle.images.remote() for handle in handles]
-        )
+        parts = [handle.images.remote() for handle in handles]
+        self._images = actors.gather_images.options(num_cpus=0).remote(*parts)
         ray.wait([self._images], fetch_local=False)
-        peaks = _get([handle.peak_memory_bytes.remote() for handle in [queue, *handles]])
+        peaks = _get([process.peak_memory_bytes.remote() for process in self.processes])
         self.peak_memory_bytes = sum(peaks) + peak_memory_bytes()
         yield from self._finished_evaluations(wait=True)
         # Their resources go to the evaluation that follows.
-        for handle in [queue, *handles]:
-            ray.kill(handle)
-        self._reservation.release()
+        self.close()
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""
@@ -203,7 +202,10 @@ class RayRunner:
         _get(task.remote(folder.absolute(), self._images, card))
 
     def close(self) -> None:
-        """Give back what is still held."""
+        """End the processes of this run and give back what they held; again is harmless."""
+        for process in self.processes:
+            ray.kill(process)
+        self.processes = ()
         self._reservation.release()
 
     def _iterate(self, snapshots: _Snapshots) -> Iterator[Progress | Evaluated]:

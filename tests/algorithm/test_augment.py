@@ -146,7 +146,9 @@ def test_contrast_is_about_the_mean_of_each_image():
     torch.testing.assert_close(augmented.mean((2, 3, 4)), images.mean((2, 3, 4)))
 
 
-@pytest.mark.parametrize(("size", "largest"), [((8, 8), (1, 1)), ((28, 28), (4, 4)), ((9, 20), (1, 3))])
+@pytest.mark.parametrize(
+    ("size", "largest"), [((8, 8), (1, 1)), ((28, 28), (4, 4)), ((9, 20), (1, 3))]
+)
 def test_crop_shifts_cover_every_whole_number_up_to_an_eighth(size, largest):
     num_groups = 2000
     dot = torch.zeros(1, 1, 1, *size, dtype=torch.float64)

@@ -288,7 +288,7 @@ def test_a_loss_that_is_not_finite_names_class_model_and_iteration():
 def test_images_that_left_the_finite_numbers_are_noticed(value):
     first = start()
     first[1, 0, 0, 3, 3] = value
-    with pytest.raises(NonFiniteLossError, match="class 1 .* iteration 0, .* model 0;"):
+    with pytest.raises(NonFiniteLossError, match=r"class 1 .* iteration 0, .* model 0;"):
         make_group(make_config(), first=first).run(0, sequence(1))
 
 

@@ -123,7 +123,7 @@ def test_every_epoch_sees_every_image_once_in_a_new_order_and_keeps_the_ragged_b
 ):
     _, asked = trained(pictures, labels, protocol())
     assert [len(rows) for rows in asked] == [4, 4, 3] * 6
-    epochs = [sum(asked[i : i + 3], []) for i in range(0, 18, 3)]
+    epochs = [[*asked[i], *asked[i + 1], *asked[i + 2]] for i in range(0, 18, 3)]
     assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 6
 

@@ -119,5 +119,5 @@ def test_a_tile_may_have_2_pixels_but_not_fewer():
 @pytest.mark.parametrize("function", [expand, shrink, partition_images])
 def test_tiles_that_are_too_small_are_refused_on_either_side(function):
     for size in [(8, 5), (5, 8)]:
-        with pytest.raises(ValueError, match="use partition <= 2$"):
+        with pytest.raises(ValueError, match=r"use partition <= 2$"):
             function(normal(1, 1, *size), 3)

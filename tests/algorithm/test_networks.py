@@ -86,7 +86,8 @@ def test_features_do_not_depend_on_a_change_of_scale_and_brightness_of_the_whole
 
 
 @pytest.mark.parametrize(
-    ("image_shape", "deepest"), [((3, 8, 8), 3), ((3, 32, 32), 5), ((3, 9, 40), 3), ((1, 28, 28), 5)]
+    ("image_shape", "deepest"),
+    [((3, 8, 8), 3), ((3, 32, 32), 5), ((3, 9, 40), 3), ((1, 28, 28), 5)],
 )
 def test_a_depth_whose_last_norm_would_see_one_pixel_is_refused(image_shape, deepest):
     assert build_network(f"convnet-{deepest}", image_shape, 10).head.in_features > 0

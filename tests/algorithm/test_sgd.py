@@ -16,9 +16,7 @@ def test_twenty_steps_equal_those_of_torch(lr, momentum, weight_decay):
     optimizer = torch.optim.SGD([parameter], lr=lr, momentum=momentum, weight_decay=weight_decay)
     for step in range(20):
         gradient = normal(11, seed=step)
-        sgd_step_(
-            values, gradient, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay
-        )
+        sgd_step_(values, gradient, velocity, lr=lr, momentum=momentum, weight_decay=weight_decay)
         parameter.grad = gradient
         optimizer.step()
         torch.testing.assert_close(values, parameter.data, rtol=1e-13, atol=1e-13)
@@ -88,6 +86,6 @@ def test_the_per_class_step_is_plain_sgd_with_lr_0_4_to_a_factor(num_classes):
     per_class_step_(images, gradient, velocity, lr=0.2, momentum=0.5, num_classes=num_classes)
     torch.testing.assert_close(images, plain)
     # The rest of the way to lr 0.4 is what the velocity still holds.
-    torch.testing.assert_close(images - 0.2 / (1 - 0.5) * 0.5 * velocity, plain - (
-        0.4 * 0.5**num_classes * gradient
-    ))
+    torch.testing.assert_close(
+        images - 0.2 / (1 - 0.5) * 0.5 * velocity, plain - (0.4 * 0.5**num_classes * gradient)
+    )

@@ -8,9 +8,7 @@ from tests.algorithm.making import convnet, flat_network, flat_weights, normal
 
 def batches(count):
     draws = torch.tensor([[0, 1, 2, 3, 1, 2]]).repeat(count, 1)
-    return [
-        (normal(6, 3, 8, 8, seed=i).float(), draws[i].roll(i)) for i in range(count)
-    ]
+    return [(normal(6, 3, 8, 8, seed=i).float(), draws[i].roll(i)) for i in range(count)]
 
 
 def test_training_steps_equal_torch_s_sgd_on_the_module():
@@ -22,9 +20,7 @@ def test_training_steps_equal_torch_s_sgd_on_the_module():
         F.cross_entropy(plain(images), labels).backward()
         optimizer.step()
         train_step(network, images, labels, velocity, lr=0.05)
-        torch.testing.assert_close(
-            network.weights, flat_weights(plain), rtol=1e-3, atol=1e-5
-        )
+        torch.testing.assert_close(network.weights, flat_weights(plain), rtol=1e-3, atol=1e-5)
 
 
 def test_metrics_count_predictions_and_loss_before_each_step():

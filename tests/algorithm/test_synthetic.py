@@ -23,12 +23,17 @@ def test_at_partition_2_each_tile_is_the_exact_2x2_mean_of_another_image():
         for tile, (top, left) in enumerate([(0, 0), (0, 4), (4, 0), (4, 4)]):
             image = real[4 * n + tile]
             mean = (
-                image[:, ::2, ::2] + image[:, 1::2, ::2] + image[:, ::2, 1::2] + image[:, 1::2, 1::2]
+                image[:, ::2, ::2]
+                + image[:, 1::2, ::2]
+                + image[:, ::2, 1::2]
+                + image[:, 1::2, 1::2]
             ) / 4
             torch.testing.assert_close(start[n, :, top : top + 4, left : left + 4], mean)
 
 
-@pytest.mark.parametrize(("size", "partition"), [((8, 8), 2), ((9, 6), 3), ((8, 7), 3), ((7, 9), 2)])
+@pytest.mark.parametrize(
+    ("size", "partition"), [((8, 8), 2), ((9, 6), 3), ((8, 7), 3), ((7, 9), 2)]
+)
 def test_the_start_from_tiles_equals_the_reference(size, partition):
     real = normal(2 * partition**2, 3, *size)
     images = real.numpy().reshape(2, partition**2, 3, *size)

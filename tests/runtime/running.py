@@ -1,0 +1,37 @@
+"""Small runs, for the tests of this folder."""
+
+from idm_ray.config import RunConfig
+from idm_ray.data.dataset import open_dataset
+from idm_ray.layout import settle
+from idm_ray.results.condensed import read_arrays
+from idm_ray.run import condense
+
+TINY = {
+    "data": "digits",
+    "limit_per_class": 40,
+    "iterations": 6,
+    "batch_real": 16,
+    "batch_train": 32,
+    "train_steps": 2,
+    "train_interval": 2,
+    "push_interval": 2,
+    "queue_size": 4,
+    "classes_per_group": 2,
+    "threads": 1,
+    "device": "cpu",
+    "repeats": 0,
+}
+
+
+def settled(**options):
+    """A settled config of a tiny run, and what its data are."""
+    config = RunConfig.from_flat({**TINY, **options})
+    info = open_dataset(config.data).info
+    return settle(config, info.image_shape, info.num_classes), info
+
+
+def pixels_of(folder, **options):
+    """Run into a folder and give the condensed images."""
+    finished = condense(out=folder, **{**TINY, **options})
+    images, _, _ = read_arrays(finished.folder / "condensed.parquet")
+    return images

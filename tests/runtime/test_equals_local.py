@@ -1,0 +1,76 @@
+"""The acceptance test: on Ray, whatever the layout, the images are those of the local runner."""
+
+import json
+
+import numpy as np
+import pytest
+
+from idm_ray.runtime import driver
+from tests.runtime.running import pixels_of
+
+
+@pytest.fixture(scope="module")
+def local_pixels(tmp_path_factory):
+    return pixels_of(tmp_path_factory.mktemp("local") / "run", local=True)
+
+
+@pytest.mark.parametrize("actors", [1, 2, 5])
+def test_any_number_of_actors_gives_the_local_images_bit_for_bit(actors, local_pixels, tmp_path):
+    pixels = pixels_of(tmp_path / "run", actors=actors, gpus_per_actor=0, cpus_per_actor=0.5)
+    assert pixels.tobytes() == local_pixels.tobytes()
+
+
+def test_a_window_of_one_iteration_gives_the_same_images(local_pixels, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "WINDOW", 1)
+    pixels = pixels_of(tmp_path / "run", actors=2, gpus_per_actor=0)
+    assert pixels.tobytes() == local_pixels.tobytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "dm"},
+        {"num_matched_models": 2, "accuracy_window": 3, "image_step": "per_class"},
+        {"partition": 1, "lambda_reg": 0.0, "queue_size": 0},
+    ],
+)
+def test_every_kind_of_run_equals_its_local_twin(options, tmp_path):
+    local = pixels_of(tmp_path / "local", local=True, **options)
+    on_ray = pixels_of(tmp_path / "ray", actors=2, gpus_per_actor=0, **options)
+    assert on_ray.tobytes() == local.tobytes()
+
+
+def test_evaluation_in_between_changes_no_image_and_gives_the_local_accuracies(
+    local_pixels, tmp_path
+):
+    options = {"eval_interval": 2, "repeats": 2, "eval_epochs": 2, "whole_epochs": 1}
+    found = {}
+    for name, where in {"local": {"local": True}, "ray": {"actors": 2}}.items():
+        folder = tmp_path / name
+        assert pixels_of(folder, **options, **where).tobytes() == local_pixels.tobytes()
+        lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        evaluations = [line for line in lines if "accuracy" in line]
+        found[name] = {
+            (line["subject"], line["iteration"], line["repeat"]): line["accuracy"]
+            for line in evaluations
+        }
+        summary = json.loads((folder / "summary.json").read_text())
+        assert len(summary["evaluation"]["accuracies"]) == 2
+    assert found["ray"] == found["local"]
+    in_between = {key for key in found["ray"] if key[0] == "condensed" and key[1] < 6}
+    assert in_between == {("condensed", i, r) for i in (2, 4) for r in (0, 1)}
+
+
+def test_reports_of_both_runners_tell_the_same_losses(tmp_path):
+    losses = {}
+    for name, where in {"local": {"local": True}, "ray": {"actors": 3}}.items():
+        pixels_of(tmp_path / name, **where)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        losses[name] = np.array(
+            [
+                [line["iteration"], line["matching_loss"], line["regularization"]]
+                for line in map(json.loads, lines)
+            ]
+        )
+    # Groups are added up in the order of their arrival, so the last bits may differ.
+    np.testing.assert_allclose(losses["ray"], losses["local"], rtol=1e-12)

@@ -1,0 +1,81 @@
+"""Tensors go from actor to actor by reference; the driver holds references and small numbers."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import ray
+from PIL import Image
+
+from idm_ray.algorithm.numerics import Numerics
+from idm_ray.runtime import actors
+from idm_ray.workers import Plan
+from tests.runtime.running import settled
+
+
+@ray.remote(num_cpus=0)
+def look_at(snapshots):
+    """What a process sees of snapshots that it was given by reference."""
+    weights = snapshots[0].weights
+    try:
+        weights[0] = 0
+    except ValueError as refused:
+        return weights.flags.writeable, weights.flags.owndata, str(refused)
+    return weights.flags.writeable, weights.flags.owndata, "written"
+
+
+def test_fetched_weights_are_read_only_views_of_shared_memory():
+    config, info = settled()
+    plan = Plan(config=config, info=info, numerics=Numerics())
+    queue = actors.QueueActor.options(num_cpus=0).remote(plan)
+    reference = queue.begin.remote(0)
+    writeable, owns, refusal = ray.get(look_at.remote(reference))
+    assert not writeable
+    assert not owns
+    assert "read-only" in refusal
+    # The driver owns the reference: it outlives the actor that made it.
+    ray.kill(queue)
+    assert ray.get(look_at.remote(reference))[0] is False
+
+
+MEASURED = """
+import sys
+from idm_ray.machine import peak_memory_bytes
+from idm_ray.runtime.driver import RayRunner
+from tests.runtime.running import settled
+
+config, info = settled(
+    data=sys.argv[1], network=sys.argv[2], limit_per_class=None, iterations=24, queue_size=0,
+    lambda_reg=0.0, partition=1, batch_real=2, classes_per_group=1, gpus_per_actor=0, actors=1,
+)
+runner = RayRunner(config, info, {})
+for event in runner.condense():
+    pass
+runner.close()
+print(peak_memory_bytes())
+"""
+
+
+def test_the_memory_of_the_driver_does_not_depend_on_the_size_of_the_model(tmp_path):
+    for split, name in ((s, n) for s in ("train", "test") for n in "abcd"):
+        (tmp_path / split / name).mkdir(parents=True)
+        for i in range(2):
+            noise = np.random.default_rng(i).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / split / name / f"{i}.png")
+    # 1.5 and 4.7 MB of weights; the window holds 16 snapshots.
+    small, large = (peak_of_driver(tmp_path, network) for network in ("convnet-3", "convnet-1"))
+    assert abs(large - small) < 10e6
+
+
+def peak_of_driver(data, network):
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(data), network],
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split()[-1])

@@ -1,0 +1,268 @@
+import dataclasses
+
+import pytest
+
+from idm_ray.config import (
+    PARTS,
+    UNUSED_BY_DM,
+    CondenseConfig,
+    DataConfig,
+    EvalConfig,
+    MachineConfig,
+    QueueConfig,
+    RunConfig,
+    option_names,
+    refuse_unknown,
+)
+from idm_ray.errors import UserError
+
+NAMES = """
+recipe
+data size test_fraction limit_per_class cache_dir
+method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
+momentum_img num_matched_models classes_per_group
+queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
+lr_net accuracy_window
+repeats eval_epochs eval_interval whole_epochs
+local device precision compile threads actors cpus_per_actor gpus_per_actor wait_s
+"""
+OPTIONS = NAMES.split()
+
+# Something other than the default for every option.
+OTHERS = {
+    "recipe": "cifar10",
+    "data": "pictures",
+    "size": 32,
+    "test_fraction": 0.5,
+    "limit_per_class": 7,
+    "cache_dir": "cache",
+    "method": "dm",
+    "ipc": 3,
+    "iterations": 5,
+    "seed": 9,
+    "network": "convnet-12",
+    "batch_real": 64,
+    "lambda_reg": 0.1,
+    "partition": 3,
+    "start": "noise",
+    "image_step": "per_class",
+    "lr_img": 4,
+    "momentum_img": 0.0,
+    "num_matched_models": 2,
+    "classes_per_group": 4,
+    "queue_size": 50,
+    "queue_init": 5,
+    "push_interval": 5,
+    "train_interval": 30,
+    "num_trained_models": 1,
+    "train_steps": 50,
+    "batch_train": 128,
+    "lr_net": 0.1,
+    "accuracy_window": 100,
+    "repeats": 2,
+    "eval_epochs": 30,
+    "eval_interval": 10,
+    "whole_epochs": 4,
+    "local": True,
+    "device": "cpu",
+    "precision": "bfloat16",
+    "compile": "off",
+    "threads": 2,
+    "actors": 3,
+    "cpus_per_actor": 0.5,
+    "gpus_per_actor": 0.25,
+    "wait_s": 5.0,
+}
+
+
+def refusal(**options):
+    with pytest.raises(UserError) as raised:
+        RunConfig.from_flat(options)
+    return str(raised.value)
+
+
+def test_these_are_all_options_in_the_order_they_are_shown():
+    # Options are a promise: whoever renames or removes one breaks commands and files of users.
+    assert list(option_names()) == OPTIONS
+
+
+def test_the_defaults_are_the_paper_s_where_it_has_them():
+    flat = RunConfig().flat()
+    paper = {
+        "lambda_reg": 0.5,
+        "partition": 2,
+        "lr_img": 0.2,
+        "momentum_img": 0.5,
+        "queue_size": 100,
+        "train_steps": 10,
+        "lr_net": 0.01,
+        "eval_epochs": 1000,
+        "repeats": 5,
+    }
+    assert paper.items() <= flat.items()
+
+
+def test_flat_options_come_in_order_and_give_the_same_config_again():
+    config = RunConfig.from_flat(OTHERS)
+    assert list(config.flat()) == OPTIONS
+    assert config.flat() == OTHERS
+    assert RunConfig.from_flat(config.flat()) == config
+    assert RunConfig.from_flat(RunConfig().flat()) == RunConfig()
+    assert all(value != RunConfig().flat()[name] for name, value in OTHERS.items())
+
+
+def test_each_part_gets_its_own_options():
+    config = RunConfig.from_flat({"size": 32, "ipc": 10, "queue_size": 7, "repeats": 1})
+    assert config == RunConfig(
+        data=DataConfig(size=32),
+        condense=CondenseConfig(ipc=10),
+        queue=QueueConfig(queue_size=7),
+        evaluation=EvalConfig(repeats=1),
+    )
+
+
+def test_options_that_are_missing_keep_their_defaults():
+    assert RunConfig.from_flat({}) == RunConfig()
+    assert RunConfig.from_flat({"recipe": "cifar10"}).recipe == "cifar10"
+
+
+def test_replace_changes_a_copy():
+    config = RunConfig()
+    changed = config.replace(ipc=10, actors=2)
+    assert (changed.condense.ipc, changed.machine.actors) == (10, 2)
+    assert config == RunConfig()
+    assert changed.replace(ipc=1, actors="auto") == config
+
+
+@pytest.mark.parametrize("part", [*PARTS.values(), RunConfig])
+def test_configs_are_frozen(part):
+    for name in (f.name for f in dataclasses.fields(part)):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(part(), name, None)
+
+
+def test_options_are_given_by_name_only():
+    with pytest.raises(TypeError):
+        CondenseConfig("idm")
+
+
+def test_no_two_parts_have_an_option_of_the_same_name():
+    names = [f.name for part in PARTS.values() for f in dataclasses.fields(part)]
+    assert len(set(names)) == len(names)
+
+
+def test_what_dm_does_not_use_are_options():
+    assert set(UNUSED_BY_DM) < set(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("size", 3, "at least 4"),
+        ("limit_per_class", 0, "at least 1"),
+        ("test_fraction", 0, "between 0 and 1"),
+        ("test_fraction", 1.0, "between 0 and 1"),
+        ("ipc", 0, "at least 1"),
+        ("iterations", 0, "at least 1"),
+        ("batch_real", 0, "at least 1"),
+        ("partition", 0, "at least 1"),
+        ("num_matched_models", 0, "at least 1"),
+        ("seed", -1, "at least 0"),
+        ("lambda_reg", -0.1, "at least 0"),
+        ("classes_per_group", 0, "at least 1"),
+        ("lr_img", 0, "above 0"),
+        ("lr_img", -0.2, "above 0"),
+        ("momentum_img", -0.1, "at least 0 and below 1"),
+        ("momentum_img", 1, "at least 0 and below 1"),
+        ("network", "resnet18", "auto or convnet-DEPTH, such as convnet-3"),
+        ("network", "convnet-0", "auto or convnet-DEPTH, such as convnet-3"),
+        ("network", "convnet-3x", "auto or convnet-DEPTH, such as convnet-3"),
+        ("queue_size", -1, "at least 0"),
+        ("queue_init", 0, "at least 1"),
+        ("push_interval", 0, "at least 1"),
+        ("train_interval", 0, "at least 1"),
+        ("num_trained_models", 0, "at least 1"),
+        ("train_steps", 0, "at least 1"),
+        ("batch_train", 0, "at least 1"),
+        ("accuracy_window", 0, "at least 1"),
+        ("lr_net", 0.0, "above 0"),
+        ("repeats", -1, "at least 0"),
+        ("eval_epochs", 0, "at least 1"),
+        ("eval_interval", -1, "at least 0"),
+        ("whole_epochs", -1, "at least 0"),
+        ("threads", 0, "at least 1"),
+        ("actors", 0, "at least 1"),
+        ("cpus_per_actor", -1, "at least 0"),
+        ("gpus_per_actor", -0.5, "at least 0"),
+        ("wait_s", -1.0, "at least 0"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value, allowed):
+    assert refusal(**{name: value}) == f"{name} must be {allowed}, got {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("ipc", "3", "a whole number"),
+        ("ipc", 1.5, "a whole number"),
+        ("ipc", True, "a whole number"),
+        ("lr_img", "fast", "a number"),
+        ("local", 1, "true or false"),
+        ("data", 5, "text"),
+        ("method", "dsa", "'idm' or 'dm'"),
+        ("start", "tile", "'tiles' or 'whole' or 'noise'"),
+        ("image_step", "both", "'joint' or 'per_class'"),
+        ("accuracy_window", "first", "a whole number or 'lifetime' or 'last'"),
+        ("device", "gpu", "'auto' or 'cpu' or 'cuda'"),
+        ("precision", "float16", "'auto' or 'float32' or 'bfloat16'"),
+        ("compile", True, "'auto' or 'on' or 'off'"),
+        ("threads", "all", "a whole number or 'auto'"),
+        ("cpus_per_actor", "all", "a number or 'auto'"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_with_what_is_allowed(name, value, allowed):
+    assert refusal(**{name: value}) == f"{name} must be {allowed}, got {value!r}"
+
+
+def test_a_queue_cannot_start_larger_than_it_may_become():
+    assert refusal(queue_size=2) == "queue_init must be at most queue_size, 2, got 3"
+    assert RunConfig.from_flat({"queue_size": 3}).queue.queue_init == 3
+
+
+def test_the_interval_of_evaluations_needs_evaluations():
+    message = refusal(repeats=0, eval_interval=10)
+    assert message == "eval_interval must be 0 when repeats is 0, got 10"
+
+
+def test_the_regularization_without_a_queue_is_refused_since_it_would_do_nothing():
+    message = refusal(lambda_reg=0.5, queue_size=0)
+    assert message.startswith("lambda_reg 0.5 needs a model queue")
+    assert message.endswith("set lambda_reg 0 or queue_size >= 1")
+    assert RunConfig.from_flat({"lambda_reg": 0.0, "queue_size": 0}).queue.queue_size == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("iteration", "iterations"), ("lamda_reg", "lambda_reg"), ("push-interval", "push_interval")],
+)
+def test_an_unknown_option_is_refused_with_the_nearest_known_one(written, meant):
+    message = refusal(**{written: 1})
+    assert message == f"unknown option {written!r}; did you mean {meant!r}?"
+
+
+def test_an_unknown_option_like_no_other_is_refused_with_all_that_are_known():
+    message = refusal(zzzzzz=1)
+    assert message.startswith("unknown option 'zzzzzz'; known are: recipe, data, ")
+    assert message.endswith(OPTIONS[-1])
+
+
+def test_known_names_pass():
+    assert refuse_unknown(["b", "a"], ["a", "b", "c"]) is None
+
+
+def test_wrong_options_are_also_value_errors():
+    with pytest.raises(ValueError, match="ipc must be at least 1"):
+        CondenseConfig(ipc=0)
+    with pytest.raises(ValueError, match="threads must be at least 1"):
+        MachineConfig(threads=0)

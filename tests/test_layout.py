@@ -1,0 +1,245 @@
+import pytest
+
+from idm_ray.algorithm.numerics import Numerics
+from idm_ray.config import MachineConfig, RunConfig
+from idm_ray.errors import UserError
+from idm_ray.layout import (
+    MIN_PIXELS_TO_COMPILE,
+    choose_numerics,
+    cut_groups,
+    default_group_size,
+    lay_out,
+    settle,
+    work_in_pixels,
+)
+from idm_ray.machine import Capabilities
+
+
+def laid_out(num_groups=5, cpus=2, gpus=0, **machine):
+    return lay_out(MachineConfig(**machine), num_groups=num_groups, cpus=cpus, gpus=gpus)
+
+
+def config(**options):
+    return RunConfig.from_flat(options)
+
+
+# --- Groups ---
+
+
+def test_groups_are_consecutive_classes_and_the_last_may_be_smaller():
+    assert cut_groups(10, 4) == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9))
+    assert cut_groups(4, 4) == ((0, 1, 2, 3),)
+    assert cut_groups(3, 1) == ((0,), (1,), (2,))
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 10, 37, 100])
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_every_class_is_in_one_group(num_classes, size):
+    groups = cut_groups(num_classes, size)
+    assert [c for group in groups for c in group] == list(range(num_classes))
+    assert {len(group) for group in groups[:-1]} <= {size}
+
+
+@pytest.mark.parametrize(
+    ("options", "image_shape", "num_classes", "size"),
+    [
+        ({}, (1, 8, 8), 10, 2),
+        ({}, (3, 32, 32), 3, 1),
+        ({}, (3, 32, 32), 100, 20),
+        ({"ipc": 10}, (3, 32, 32), 100, 12),  # 40 tiles of a class, 512 at once
+        ({"ipc": 50}, (3, 32, 32), 100, 2),
+        ({"ipc": 50, "partition": 1}, (3, 32, 32), 100, 10),
+        ({"ipc": 50}, (3, 224, 224), 100, 1),
+    ],
+)
+def test_groups_are_a_fifth_of_the_classes_or_what_fits_memory(
+    options, image_shape, num_classes, size
+):
+    assert default_group_size(config(**options), image_shape, num_classes) == size
+
+
+# --- Settling ---
+
+
+def test_settling_fills_in_the_network_and_the_groups_and_nothing_else():
+    settled = settle(config(ipc=1, seed=4), (1, 8, 8), 10)
+    assert settled == config(ipc=1, seed=4, network="convnet-2", classes_per_group=2)
+    assert settle(settled, (1, 8, 8), 10) == settled
+
+
+def test_settling_keeps_what_was_asked_for_and_cuts_groups_to_the_classes():
+    settled = settle(config(network="convnet-1", classes_per_group=64), (3, 32, 32), 10)
+    assert settled.condense.network == "convnet-1"
+    assert settled.condense.classes_per_group == 10
+
+
+def test_groups_do_not_depend_on_the_machine():
+    machine = {"actors": 7, "threads": 3, "device": "cpu"}
+    settled = settle(config(**machine), (3, 32, 32), 10)
+    assert settled == settle(config(), (3, 32, 32), 10).replace(**machine)
+
+
+def test_a_network_that_is_too_deep_is_a_user_s_error():
+    with pytest.raises(UserError, match=r"convnet-4 would reduce 8x8 .* use convnet-3 at most"):
+        settle(config(network="convnet-4"), (1, 8, 8), 10)
+
+
+def test_a_partition_that_is_too_fine_is_a_user_s_error():
+    with pytest.raises(UserError, match="got 5 for images of 8 pixels; use partition <= 4"):
+        settle(config(partition=5), (1, 32, 8), 10)
+
+
+# --- Actors ---
+
+
+def test_on_one_cpu_everything_shares_it():
+    layout = laid_out(cpus=1)
+    assert (layout.actors, layout.cpus_per_actor, layout.threads) == (1, 1.0, 1)
+    assert layout.gpus_per_actor == 0
+    assert layout.assignment == ((0, 1, 2, 3, 4),)
+
+
+def test_one_cpu_is_left_to_the_queue():
+    assert [laid_out(cpus=n).actors for n in (2, 3, 4, 6)] == [1, 2, 3, 5]
+
+
+def test_there_are_no_more_actors_than_groups_and_nothing_is_said_where_none_were_asked_for():
+    layout = laid_out(num_groups=3, cpus=64)
+    assert (layout.actors, layout.cpus_per_actor, layout.threads) == (3, 1.0, 16)
+    assert layout.notes == ()
+
+
+def test_actors_that_were_asked_for_are_cut_to_the_groups_and_it_is_said():
+    layout = laid_out(num_groups=3, cpus=64, actors=8)
+    assert layout.actors == 3
+    (note,) = layout.notes
+    assert note.startswith("8 actors asked for, but there are 3 groups of classes: using 3")
+    assert "--classes-per-group" in note
+    assert laid_out(num_groups=3, actors=3).notes == ()
+
+
+def test_any_number_of_actors_fits_the_cpus():
+    for cpus in (1, 2, 3, 7, 16):
+        for actors in range(1, 20):
+            layout = laid_out(num_groups=20, cpus=cpus, actors=actors)
+            assert layout.actors == actors
+            assert 0 < layout.cpus_per_actor <= 1
+            assert layout.actors * layout.cpus_per_actor <= cpus
+            assert layout.threads >= 1
+            # Ray counts resources in ten-thousandths.
+            assert layout.cpus_per_actor == round(layout.cpus_per_actor, 4)
+
+
+def test_cores_are_shared_among_the_actors_and_the_queue():
+    assert laid_out(cpus=16, actors=3).threads == 4
+    assert laid_out(cpus=2, actors=4).threads == 1
+
+
+def test_what_is_asked_for_is_taken():
+    layout = laid_out(cpus=8, gpus=2, actors=2, threads=5, cpus_per_actor=3.0, gpus_per_actor=0.2)
+    assert (layout.threads, layout.cpus_per_actor, layout.gpus_per_actor) == (5, 3.0, 0.2)
+
+
+def test_one_gpu_is_shared_by_an_actor_and_the_queue():
+    layout = laid_out(cpus=16, gpus=1)
+    assert (layout.actors, layout.gpus_per_actor) == (1, 0.5)
+
+
+def test_with_several_gpus_each_process_has_one():
+    layout = laid_out(cpus=16, gpus=4)
+    assert (layout.actors, layout.gpus_per_actor) == (3, 1.0)
+
+
+def test_gpus_that_do_not_suffice_are_shared():
+    layout = laid_out(cpus=16, gpus=1, actors=4)
+    assert (layout.actors, layout.gpus_per_actor) == (4, 0.2)
+
+
+def test_gpus_that_are_not_wanted_are_not_used():
+    layout = laid_out(cpus=4, gpus=2, gpus_per_actor=0)
+    assert (layout.actors, layout.gpus_per_actor) == (3, 0)
+
+
+@pytest.mark.parametrize("num_groups", [1, 5, 7, 20])
+@pytest.mark.parametrize("actors", [1, 2, 3, 5])
+def test_every_group_is_given_to_one_actor_in_nearly_equal_shares(num_groups, actors):
+    assignment = laid_out(num_groups=num_groups, actors=actors).assignment
+    assert sorted(g for groups in assignment for g in groups) == list(range(num_groups))
+    sizes = [len(groups) for groups in assignment]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 1
+
+
+# --- Arithmetic ---
+
+
+def process(device="cpu", *, bfloat16=True, compiler=True):
+    return Capabilities(device=device, name="x", bfloat16=bfloat16, compiler=compiler, cores=2)
+
+
+LONG, SHORT = MIN_PIXELS_TO_COMPILE, MIN_PIXELS_TO_COMPILE - 1
+
+
+def chosen(*found, pixels=LONG, **machine):
+    return choose_numerics(MachineConfig(**machine), found, threads=3, pixels=pixels)
+
+
+def test_a_long_run_on_able_hardware_is_compiled_and_in_bfloat16():
+    expected = Numerics(device="cpu", precision="bfloat16", compile=True, threads=3)
+    assert chosen(process(), process()) == expected
+    assert chosen(process("cuda")).device == "cuda"
+
+
+def test_all_processes_must_be_able_to_multiply_bfloat16():
+    assert chosen(process(), process(bfloat16=False)).precision == "float32"
+    assert chosen(process(bfloat16=False), precision="bfloat16").precision == "bfloat16"
+    assert chosen(process(), precision="float32").precision == "float32"
+
+
+def test_a_short_run_is_not_compiled_unless_asked_for():
+    assert not chosen(process(), pixels=SHORT).compile
+    assert chosen(process(), pixels=SHORT, compile="on").compile
+    assert not chosen(process(), compile="off").compile
+
+
+def test_without_a_compiler_everywhere_nothing_is_compiled_and_asking_for_it_is_refused():
+    found = process(), process(compiler=False)
+    assert not chosen(*found).compile
+    with pytest.raises(UserError, match=r"compile on needs a C\+\+ compiler .* --compile off"):
+        chosen(*found, compile="on")
+
+
+def test_processes_on_different_devices_are_refused():
+    with pytest.raises(UserError, match="--device cpu, or --gpus-per-actor"):
+        chosen(process("cuda"), process("cpu"))
+
+
+# --- Work ---
+
+DM = {"method": "dm", "lambda_reg": 0.0, "queue_size": 0, "repeats": 0}
+
+
+def test_matching_counts_the_real_images_of_each_class_up_to_the_batch():
+    options = {**DM, "iterations": 7, "batch_real": 30}
+    matched = 7 * (30 + 20 + 30) * 8 * 6
+    assert work_in_pixels(config(**options), (1, 8, 6), (100, 20, 30)) == matched
+    twice = config(**options, num_matched_models=2)
+    assert work_in_pixels(twice, (1, 8, 6), (100, 20, 30)) == 2 * matched
+
+
+def test_training_in_the_queue_counts_three_times_for_its_backward_pass():
+    options = {**DM, "iterations": 60, "lambda_reg": 0.5}
+    queue = {"num_trained_models": 2, "train_steps": 10, "batch_train": 16, "train_interval": 4}
+    with_queue = config(**options | queue | {"queue_size": 10})
+    without = config(**DM | {"iterations": 60})
+    difference = work_in_pixels(with_queue, (1, 8, 8), (5, 5)) - work_in_pixels(
+        without, (1, 8, 8), (5, 5)
+    )
+    assert difference == 60 / 4 * 2 * 10 * 16 * 3 * 64
+
+
+def test_work_grows_with_the_number_of_evaluations():
+    none, one, two = (
+        work_in_pixels(config(**DM | {"repeats": n}), (1, 8, 8), (5, 5)) for n in (0, 1, 2)
+    )
+    assert two - one == one - none > 0
