@@ -18,6 +18,7 @@ import numpy as np
 from idm_ray import recipes
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
+from idm_ray.data.sources import locate
 from idm_ray.layout import settle
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.results.card import Card
@@ -155,6 +156,7 @@ def _resolve(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, 
         known_as=info.known_as, image_shape=info.image_shape, train_counts=info.train_counts
     )
     resolved, recipe, unused = recipes.resolve_options(options, facts)
+    resolved["data"] = locate(info.source)
     config = settle(RunConfig.from_flat(resolved), info.image_shape, info.num_classes)
     notes = [
         Announcement(

@@ -38,11 +38,12 @@ class Terminal:
     """Listens to a run and shows it.
 
     Args:
-        console: where to; by default standard error, so that standard output stays free.
+        console: where to; by default results go to standard output, all else to standard error.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._results = console or Console(highlight=False)
         self._bar: Bar | None = None
         self._task: TaskID
         self._what, self._total, self._done = "", 0, 0
@@ -61,8 +62,7 @@ class Terminal:
         elif isinstance(event, Evaluated):
             self._evaluated(event)
         elif isinstance(event, Finished):
-            self.close()
-            self._console.print(result_table(event.summary))
+            self.show(result_table(event.summary))
             self._console.print(escape(f"condensed set and gallery in {event.folder}"))
 
     def close(self) -> None:
@@ -72,8 +72,9 @@ class Terminal:
             self._bar = None
 
     def show(self, table: Table) -> None:
-        """Print a table."""
-        self._console.print(table)
+        """Print a result, on standard output."""
+        self.close()
+        self._results.print(table)
 
     def _start(self, event: Started) -> None:
         self.close()
@@ -124,9 +125,14 @@ def result_table(summary: Mapping[str, Any]) -> Table:
         title=f"{summary['source']}: {summary['ipc']} per class, {kept} images, "
         f"{100 * summary['ratio']:.2g} % of the training images",
         title_justify="left",
+        caption=f"{summary['iterations']} iterations in {_duration(summary['seconds'])} "
+        f"({summary['seconds_per_iteration']:.2f} s each), "
+        f"{summary['peak_rss_bytes'] / 1e9:.1f} GB, {summary['precision']} on {summary['device']}",
+        caption_justify="left",
     )
-    for name in ("trained on", "test accuracy, %", "networks", "epochs"):
-        table.add_column(name, justify="left" if name == "trained on" else "right")
+    table.add_column("trained on")
+    for name in ("test accuracy, %", "networks", "epochs"):
+        table.add_column(name, justify="right")
     for key, label in _ROWS:
         if result := summary[key]:
             table.add_row(
@@ -135,20 +141,15 @@ def result_table(summary: Mapping[str, Any]) -> Table:
                 str(result["repeats"]),
                 str(result["epochs"]),
             )
-    table.caption = (
-        f"{summary['iterations']} iterations in {_duration(summary['seconds'])} "
-        f"({summary['seconds_per_iteration']:.2f} s each), "
-        f"{summary['peak_rss_bytes'] / 1e9:.1f} GB, {summary['precision']} on {summary['device']}"
-    )
-    table.caption_justify = "left"
     return table
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Test accuracies by network."""
     table = Table(title=f"{evaluation.file} tested on {evaluation.data}", title_justify="left")
-    for name in ("network", "test accuracy, %", "networks", "epochs"):
-        table.add_column(name, justify="left" if name == "network" else "right")
+    table.add_column("network")
+    for name in ("test accuracy, %", "networks", "epochs"):
+        table.add_column(name, justify="right")
     for network, result in evaluation.networks.items():
         table.add_row(network, _accuracy(result), str(result["repeats"]), str(result["epochs"]))
     return table

@@ -30,10 +30,15 @@ def find_source(config: DataConfig) -> Source:
         ) from error
 
 
+def locate(written: str) -> str:
+    """The source as every process finds it, wherever it runs: the word, or an absolute path."""
+    return written if written == _DIGITS else os.path.abspath(Path(written).expanduser())
+
+
 def _find(config: DataConfig) -> Source:
     if config.data == _DIGITS:
         return DigitsSource()
-    path = Path(os.path.abspath(Path(config.data).expanduser()))
+    path = Path(locate(config.data))
     if path.is_dir():
         return _in_folder(path, config.test_fraction)
     if path.is_file() and path.suffix == ".parquet":
