@@ -7,6 +7,7 @@ itself and against each other; what depends on the data is checked where the dat
 
 import dataclasses
 import difflib
+import math
 import re
 import types
 import typing
@@ -45,6 +46,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
+        _check_types(self)
         _at_least("size", self.size, 4)
         _at_least("limit_per_class", self.limit_per_class, 1)
         if not 0 < self.test_fraction < 1:
@@ -99,6 +101,7 @@ class CondenseConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
+        _check_types(self)
         for name in ("ipc", "iterations", "batch_real", "partition", "num_matched_models"):
             _at_least(name, getattr(self, name), 1)
         _at_least("seed", self.seed, 0)
@@ -145,6 +148,7 @@ class QueueConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
+        _check_types(self)
         _at_least("queue_size", self.queue_size, 0)
         for name in (
             "queue_init",
@@ -180,6 +184,7 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
+        _check_types(self)
         for name in ("repeats", "eval_interval", "whole_epochs"):
             _at_least(name, getattr(self, name), 0)
         _at_least("eval_epochs", self.eval_epochs, 1)
@@ -220,6 +225,7 @@ class MachineConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
+        _check_types(self)
         for name in ("threads", "actors"):
             _at_least(name, getattr(self, name), 1)
         for name in ("cpus_per_actor", "gpus_per_actor", "wait_s"):
@@ -259,8 +265,6 @@ class RunConfig:
             UserError: an unknown option (the nearest known one is named), or a wrong value.
         """
         refuse_unknown(options, option_names())
-        for name, value in options.items():
-            _check_type(name, value)
         parts = {
             name: part(**{k: v for k, v in options.items() if k in _names(part)})
             for name, part in PARTS.items()
@@ -342,17 +346,24 @@ def describe_type(hint: Any) -> str:
     return " or ".join(words.get(a, repr(a)) for a in allowed)
 
 
-def _check_type(name: str, value: object) -> None:
-    hint = option_types()[name]
-    for allowed in alternatives(hint):
-        if isinstance(allowed, type):
-            # In Python a bool is an int and an int may stand for a float; only the second is meant.
-            accepted = (int, float) if allowed is float else allowed
-            if isinstance(value, accepted) and isinstance(value, bool) == (allowed is bool):
-                return
-        elif value == allowed:
-            return
-    raise _wrong(name, value, describe_type(hint))
+def _check_types(part: Any) -> None:
+    """Refuse values that the annotations of a part's fields do not allow."""
+    for name, hint in typing.get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        if not any(_fits(value, allowed) for allowed in alternatives(hint)):
+            raise _wrong(name, value, describe_type(hint))
+
+
+def _fits(value: object, allowed: Any) -> bool:
+    """Whether a value is of a type, or is a literal word."""
+    if not isinstance(allowed, type):
+        return bool(value == allowed)
+    if isinstance(value, bool) or allowed is bool:
+        # In Python a bool is an int; nobody means it so.
+        return isinstance(value, bool) and allowed is bool
+    if allowed is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, allowed)
 
 
 def _names(part: type) -> tuple[str, ...]:

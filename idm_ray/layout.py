@@ -1,5 +1,6 @@
 """How a run is laid out: groups of classes, actors, threads, arithmetic. Pure decisions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def default_group_size(config: RunConfig, image_shape: Sequence[int], num_classe
     _, height, width = image_shape
     tiles_per_class = config.condense.ipc * config.condense.partition**2
     fitting = MAX_TILE_PIXELS // (tiles_per_class * height * width)
-    return max(1, min(-(-num_classes // 5), fitting))
+    return max(1, min(num_classes // 5, fitting))
 
 
 def cut_groups(num_classes: int, classes_per_group: int) -> tuple[tuple[int, ...], ...]:
@@ -96,9 +97,9 @@ def lay_out(machine: MachineConfig, *, num_groups: int, cpus: float, gpus: float
     actors = min(wanted, num_groups)
     return Layout(
         actors=actors,
-        cpus_per_actor=_given(machine.cpus_per_actor, min(1.0, _fraction(cpus / actors))),
+        cpus_per_actor=_given(machine.cpus_per_actor, _share(cpus, actors)),
         gpus_per_actor=_given(
-            machine.gpus_per_actor, min(1.0, _fraction(gpus / (actors + 1))) if use_gpus else 0.0
+            machine.gpus_per_actor, _share(gpus, actors + 1) if use_gpus else 0.0
         ),
         threads=int(_given(machine.threads, max(1, int(cpus / (actors + 1))))),
         assignment=tuple(tuple(range(a, num_groups, actors)) for a in range(actors)),
@@ -150,20 +151,25 @@ def work_in_pixels(
     """Pixels that go through networks in a run and its evaluation, in training counted thrice."""
     condense, queue = config.condense, config.queue
     matched = sum(min(condense.batch_real, count) for count in train_counts)
-    matched *= condense.num_matched_models
+    tiles = len(train_counts) * condense.ipc * condense.partition**2
+    matched = (matched + 3 * tiles) * condense.num_matched_models
     trained = 0.0
     if queue.queue_size:
         steps = queue.num_trained_models * queue.train_steps / queue.train_interval
         trained = 3 * steps * queue.batch_train
-    evaluation, tiles = config.evaluation, condense.ipc * condense.partition**2
-    evaluated = 3 * evaluation.repeats * evaluation.eval_epochs * tiles * len(train_counts)
+    evaluated = 3 * config.evaluation.repeats * config.evaluation.eval_epochs * tiles
     images = condense.iterations * (matched + trained) + evaluated
     return images * image_shape[1] * image_shape[2]
 
 
-def _fraction(share: float) -> float:
-    """Rounded down to what Ray can count, so that the parts never exceed the whole."""
-    return int(share * 10_000) / 10_000
+def _share(units: float, processes: int) -> float:
+    """The part of one unit that each process gets: a whole one, or an equal part of a single one.
+
+    A process cannot have parts of two GPUs, so what counts is how many share one. Rounded down to
+    what Ray can count.
+    """
+    sharing = math.ceil(processes / max(units, 1))
+    return int(10_000 / sharing) / 10_000
 
 
 def _cut_note(wanted: int, num_groups: int) -> str:

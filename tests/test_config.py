@@ -266,3 +266,14 @@ def test_wrong_options_are_also_value_errors():
         CondenseConfig(ipc=0)
     with pytest.raises(ValueError, match="threads must be at least 1"):
         MachineConfig(threads=0)
+
+
+@pytest.mark.parametrize("name", ["lr_img", "lambda_reg", "lr_net", "wait_s", "cpus_per_actor"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_must_be_finite(name, value):
+    assert refusal(**{name: value}).startswith(f"{name} must be a number")
+
+
+def test_a_part_made_directly_is_checked_too():
+    with pytest.raises(UserError, match="method must be 'idm' or 'dm', got 'x'"):
+        CondenseConfig(method="x")

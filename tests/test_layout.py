@@ -221,7 +221,8 @@ DM = {"method": "dm", "lambda_reg": 0.0, "queue_size": 0, "repeats": 0}
 
 def test_matching_counts_the_real_images_of_each_class_up_to_the_batch():
     options = {**DM, "iterations": 7, "batch_real": 30}
-    matched = 7 * (30 + 20 + 30) * 8 * 6
+    tiles = 3 * 3  # of three classes, forward and backward
+    matched = 7 * (30 + 20 + 30 + tiles) * 8 * 6
     assert work_in_pixels(config(**options), (1, 8, 6), (100, 20, 30)) == matched
     twice = config(**options, num_matched_models=2)
     assert work_in_pixels(twice, (1, 8, 6), (100, 20, 30)) == 2 * matched
@@ -243,3 +244,18 @@ def test_work_grows_with_the_number_of_evaluations():
         work_in_pixels(config(**DM | {"repeats": n}), (1, 8, 8), (5, 5)) for n in (0, 1, 2)
     )
     assert two - one == one - none > 0
+
+
+# --- What once went wrong ---
+
+
+@pytest.mark.parametrize(("actors", "gpus"), [(2, 2), (3, 2), (4, 2), (5, 3), (1, 1), (7, 8)])
+def test_shares_of_gpus_fit_on_single_gpus(actors, gpus):
+    layout = laid_out(num_groups=9, cpus=16, gpus=gpus, actors=actors)
+    assert int(1 / layout.gpus_per_actor) * gpus >= actors + 1
+
+
+@pytest.mark.parametrize("num_classes", range(1, 40))
+def test_there_are_at_least_five_groups_where_there_are_five_classes(num_classes):
+    size = default_group_size(config(), (1, 8, 8), num_classes)
+    assert len(cut_groups(num_classes, size)) >= min(5, num_classes)

@@ -171,11 +171,8 @@ def _inside_cut(size: int, u: Tensor) -> Tensor:
     length = _round(size / 2)
     centre = _whole(u, size + 1 - length % 2)
     first = centre - length // 2
-    # Indices beyond the border are moved onto it, so a cut that is wholly outside the image on one
-    # side still takes the border line.
-    first, last = first.clamp(0, size - 1), (first + length - 1).clamp(0, size - 1)
     pixels = _pixels(size, u)
-    return (pixels >= first) & (pixels <= last)
+    return (pixels >= first) & (pixels < first + length)
 
 
 def _zoomed(size: int, factor: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Separable bilinear resampling as two matrix products.
 
-Shifting, mirroring, scaling and enlarging all read output pixel i at a source position and differ
-only in that position. A matrix product has one order of summation, so unlike the backward passes of
-`interpolate` and `grid_sample` it gives the same bits on every run, on GPUs too.
+Shifting, scaling and enlarging all read output pixel i at a source position and differ only in that
+position. A matrix product has one order of summation, so unlike the backward passes of
+`interpolate` and `grid_sample` it can give the same bits on every run on GPUs too. (Rotation is not
+separable and still goes through `grid_sample`.)
 """
 
 import torch

@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from idm_ray.algorithm.steps import TrainMetrics, train_step
+from tests import reference
 from tests.algorithm.making import convnet, flat_network, flat_weights, normal
 
 
@@ -11,16 +13,31 @@ def batches(count):
     return [(normal(6, 3, 8, 8, seed=i).float(), draws[i].roll(i)) for i in range(count)]
 
 
-def test_training_steps_equal_torch_s_sgd_on_the_module():
+def test_training_steps_come_close_to_torch_s_sgd_on_the_module():
     plain, network = convnet(), flat_network(convnet())
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=0.0005)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.01, momentum=0.9, weight_decay=0.0005)
     velocity = torch.zeros_like(network.weights)
-    for images, labels in batches(5):
+    for images, labels in batches(4):
         optimizer.zero_grad()
         F.cross_entropy(plain(images), labels).backward()
         optimizer.step()
+        train_step(network, images, labels, velocity, lr=0.01)
+    torch.testing.assert_close(network.weights, flat_weights(plain), rtol=0, atol=1e-4)
+
+
+def test_training_steps_have_the_paper_s_momentum_and_weight_decay():
+    network = flat_network(convnet())
+    velocity = torch.zeros_like(network.weights)
+    gradients, weights = [], [network.weights.clone()]
+    for images, labels in batches(4):
+        gradients.append(network.gradient(F.cross_entropy(network.logits(images), labels)).numpy())
         train_step(network, images, labels, velocity, lr=0.05)
-        torch.testing.assert_close(network.weights, flat_weights(plain), rtol=1e-3, atol=1e-5)
+        weights.append(network.weights.clone())
+    expected = reference.sgd(
+        weights[0].double().numpy(), gradients, lr=0.05, momentum=0.9, weight_decay=0.0005
+    )
+    for ours, theirs in zip(weights[1:], expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
 
 
 def test_metrics_count_predictions_and_loss_before_each_step():

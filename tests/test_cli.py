@@ -1,0 +1,328 @@
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sysconfig
+import threading
+
+import numpy as np
+import pytest
+import yaml
+
+from idm_ray import __version__
+from tests.making_runs import TINY, TINY_WORDS, as_words, command, pixels, run
+
+EVALUATE = as_words(data="digits", local=True, device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("runs") / "first", repeats=1)
+
+
+@pytest.fixture
+def a_set(finished):
+    return finished.folder / "condensed.parquet"
+
+
+def refusal(*words, status=2):
+    """The one line with which a command ends."""
+    outcome = command(*words)
+    assert outcome.status == status
+    assert outcome.out == ""
+    assert re.fullmatch(r"idm-ray: [^\n]+\n", outcome.err), outcome.err
+    return outcome.err.removeprefix("idm-ray: ").rstrip()
+
+
+def refused_config(tmp_path, text):
+    path = tmp_path / "options.yaml"
+    path.write_text(text)
+    return refusal("condense", "--config", path)
+
+
+# --- A user's mistakes: one line, exit status 2 ---
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("condense --lambda-rg 1", "No such option '--lambda-rg'. Did you mean '--lambda-reg'?"),
+        ("condnse", "No such command 'condnse'. Did you mean 'condense'?"),
+        ("condense more", "Got unexpected extra argument (more)"),
+        ("condense --ipc", "Option '--ipc' requires an argument."),
+        ("condense --ipc x", "--ipc must be a whole number, got 'x'"),
+        ("condense --ipc 0", "ipc must be at least 1, got 0"),
+        ("condense --test-fraction 2", "test_fraction must be between 0 and 1, got 2.0"),
+        (
+            "condense --recipe cifr10",
+            "unknown recipe 'cifr10'; did you mean 'cifar10'?",
+        ),
+        (
+            "condense --network alexnet",
+            "network must be auto or convnet-DEPTH, such as convnet-3, got 'alexnet'",
+        ),
+        (
+            "condense --network convnet-4",
+            "network convnet-4 would reduce 8x8 images to a 1x1 map before its last norm; use "
+            "convnet-3 at most",
+        ),
+        (
+            "condense --partition 5",
+            "partition must leave tiles of at least 2 pixels, got 5 for images of 8 pixels; use "
+            "partition <= 4",
+        ),
+        (
+            "condense --repeats 0 --eval-interval 10",
+            "eval_interval must be 0 when repeats is 0, got 10",
+        ),
+        (
+            "condense --lambda-reg 0.5 --queue-size 0",
+            "lambda_reg 0.5 needs a model queue: fresh networks have no accuracy, so it would "
+            "silently do nothing; set lambda_reg 0 or queue_size >= 1",
+        ),
+        (
+            "condense --data digit",
+            "expected 'digits' or an existing path, found 'digit' (no such file): did you mean "
+            "'digits'?",
+        ),
+        (
+            "condense --data no/such/folder",
+            "expected 'digits' or an existing path, found 'no/such/folder' (no such file): give "
+            "the path of a folder with class folders or *.parquet files",
+        ),
+        ("evaluate", "Missing argument 'FILE'."),
+        (
+            "evaluate condensed.parquet",
+            "expected --data SOURCE, whose test images the set is tested on; got none",
+        ),
+        (
+            "evaluate no.parquet --data digits",
+            "no.parquet: expected a readable file, found: No such file or directory; check the "
+            "path",
+        ),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(words, message):
+    assert refusal(*words.split()) == message
+
+
+def test_the_regularization_is_refused_without_a_queue_even_if_it_comes_from_the_defaults():
+    assert "lambda_reg 0.5 needs a model queue" in refusal("condense", "--queue-size", "0")
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    message = refusal("condense", "--data", tmp_path)
+    assert message.startswith("expected images (.jpg .jpeg .png .webp .bmp) in class folders or ")
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_as_it_is(finished):
+    before = pixels(finished.folder)
+    message = refusal("condense", "--out", finished.folder, *TINY_WORDS)
+    assert message == (
+        f"expected a new folder, found a run in {finished.folder}; add --overwrite or choose "
+        "another --out"
+    )
+    assert np.array_equal(pixels(finished.folder), before)
+
+
+def test_a_run_can_be_overwritten(tmp_path, finished):
+    run(tmp_path / "old", seed=1)
+    assert command("condense", "--out", tmp_path / "old", "--overwrite", *TINY_WORDS).status == 0
+    assert np.array_equal(pixels(tmp_path / "old"), pixels(finished.folder))
+
+
+def test_a_missing_config_file_is_refused(tmp_path):
+    message = refusal("condense", "--config", tmp_path / "no.yaml")
+    assert message.startswith(f"expected a YAML file of options at {tmp_path / 'no.yaml'}: ")
+    assert "No such file" in message
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\x00"])
+def test_a_config_that_is_no_yaml_is_refused(tmp_path, text):
+    assert refused_config(tmp_path, text).startswith("expected a YAML file of options at ")
+
+
+@pytest.mark.parametrize("text", ["- ipc", "ipc", "", "3"])
+def test_a_config_that_is_no_mapping_is_refused(tmp_path, text):
+    message = refused_config(tmp_path, text)
+    assert message.startswith("expected options as 'name: value' lines in ")
+    assert message.endswith(f"found {yaml.safe_load(text)!r}")
+
+
+def test_a_config_s_tags_are_not_obeyed(tmp_path):
+    text = f"ipc: !!python/object/apply:os.mkdir [{tmp_path}/made]"
+    assert "could not determine a constructor" in refused_config(tmp_path, text)
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_unknown_key_of_a_config_is_refused_with_the_nearest_known_one(tmp_path):
+    message = refused_config(tmp_path, "ipc: 1\nitreations: 3\n")
+    assert message == "unknown option 'itreations'; did you mean 'iterations'?"
+
+
+def test_a_wrong_value_in_a_config_is_refused(tmp_path):
+    message = refused_config(tmp_path, "lr-img: quick")
+    assert message == "lr_img must be a number, got 'quick'"
+
+
+def test_a_damaged_set_is_refused(tmp_path, a_set):
+    content = bytearray(a_set.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(content)
+    assert refusal("evaluate", damaged, *EVALUATE).startswith(f"{damaged}: expected ")
+
+
+def test_a_file_that_is_no_set_is_refused(finished):
+    picture = finished.folder / "gallery.png"
+    assert refusal("evaluate", picture, *EVALUATE) == (
+        f"{picture}: expected a Parquet file, found another or only a part of one; copy or "
+        "download the file again"
+    )
+
+
+def test_a_folder_in_place_of_a_set_is_refused(finished):
+    message = refusal("evaluate", finished.folder, *EVALUATE)
+    assert message.endswith("found a folder or a device; name the condensed.parquet in it")
+
+
+def test_an_evaluation_without_networks_is_refused(a_set):
+    message = refusal("evaluate", a_set, *EVALUATE, "--repeats", "0")
+    assert message == "repeats must be at least 1 to evaluate, got 0"
+
+
+# --- What goes wrong in a run, and signals ---
+
+
+def test_a_run_that_diverges_ends_with_status_1_and_one_last_line(tmp_path):
+    outcome = command("condense", "--out", tmp_path, *TINY_WORDS, "--lr-img", "1e30")
+    assert outcome.status == 1
+    last = outcome.err.splitlines()[-1]
+    assert re.match(r"idm-ray: the loss of class \d+ is not finite at iteration 1, ", last)
+    assert "Traceback" not in outcome.err
+
+
+def test_debug_shows_the_traceback():
+    program = shutil.which("idm-ray", path=sysconfig.get_path("scripts"))
+    done = subprocess.run(
+        [program, "--debug", "condense", "--config", "no.yaml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert "UserError: expected a YAML file of options at no.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("signal_number", "status", "message"),
+    [
+        (signal.SIGINT, 130, "idm-ray: interrupted\n"),
+        (signal.SIGTERM, 143, "idm-ray: terminated\n"),
+    ],
+    ids=["ctrl-c", "sigterm"],
+)
+def test_a_signal_ends_the_command_with_its_status(tmp_path, signal_number, status, message):
+    program = shutil.which("idm-ray", path=sysconfig.get_path("scripts"))
+    pipe = tmp_path / "options.yaml"
+    os.mkfifo(pipe)
+    # A shell's background jobs ignore Ctrl-C, and so would what this process starts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [program, "condense", "--config", pipe], stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    rescue = threading.Timer(60, os.open, (pipe, os.O_RDONLY | os.O_NONBLOCK))
+    rescue.start()
+    with open(pipe, "w"):  # goes on when the command has begun to read its options
+        rescue.cancel()
+        process.send_signal(signal_number)
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (status, message)
+
+
+# --- What works ---
+
+
+def test_the_version_is_shown():
+    outcome = command("--version")
+    assert (outcome.status, outcome.out.strip()) == (0, f"idm-ray, version {__version__}")
+
+
+def test_help_exits_with_0():
+    outcome = command("condense", "-h")
+    assert outcome.status == 0
+    assert outcome.out.startswith("Usage: idm-ray condense [OPTIONS]")
+
+
+def test_a_run_prints_plain_lines_that_say_what_it_does(tmp_path):
+    words = as_words(**TINY | {"repeats": 1, "ipc": 2})
+    outcome = command("condense", "--out", tmp_path / "run", *words)
+    assert (outcome.status, outcome.out) == (0, "")
+    lines = outcome.err.splitlines()
+    assert lines[0] == "digits: 10 classes, 200 training and 359 test images of 1x8x8"
+    assert lines[1] == "recipe digits: chosen for a laptop"
+    assert lines[2] == f"writing to {tmp_path / 'run'}"
+    assert re.fullmatch("one process on .+, 1 thread", lines[3])
+    assert re.fullmatch(
+        "convnet-2 in (float32|bfloat16), not compiled; 5 groups of up to 2 classes", lines[4]
+    )
+    assert lines[5].startswith("condense 3/3  ")
+    assert lines[6].startswith("evaluate 3/3  ")
+    assert lines[7].strip() == "digits: 2 per class, 20 images, 10 % of the training images"
+    assert [word in outcome.err for word in ("│ IDM ", "own start", "random real")] == [True] * 3
+    assert lines[-1] == f"condensed set and gallery in {tmp_path / 'run'}"
+
+
+def test_what_the_method_does_not_use_is_named_in_one_warning(tmp_path):
+    words = ("--method", "dm", "--partition", "2", *TINY_WORDS)
+    outcome = command("condense", "--out", tmp_path, *words)
+    assert outcome.status == 0
+    warnings = [line for line in outcome.err.splitlines() if line.startswith("warning")]
+    assert warnings == [
+        "warning: method dm does not use --partition, --queue-size, --push-interval, "
+        "--train-interval, --train-steps: ignored"
+    ]
+
+
+def test_options_can_come_from_a_file_and_those_on_the_command_line_win(tmp_path):
+    written = {name.replace("_", "-"): value for name, value in TINY.items()}
+    (tmp_path / "options.yaml").write_text(yaml.safe_dump(written | {"ipc": 3, "seed": 5}))
+    config = ("--config", tmp_path / "options.yaml", "--out", tmp_path / "run")
+    assert command("condense", *config, "--seed", "6", "--iterations", "1").status == 0
+    options = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["options"]
+    names = ("ipc", "seed", "iterations", "batch_real")
+    assert [options[name] for name in names] == [3, 6, 1, TINY["batch_real"]]
+
+
+def test_a_run_s_own_config_gives_the_same_pixels_and_accuracies_again(tmp_path, finished):
+    config = finished.folder / "config.yaml"
+    assert command("condense", "--config", config, "--out", tmp_path / "again").status == 0
+    assert np.array_equal(pixels(tmp_path / "again"), pixels(finished.folder))
+    summary = json.loads((tmp_path / "again" / "summary.json").read_text())
+    assert summary["evaluation"] == finished.summary["evaluation"]
+    first, second = (
+        yaml.safe_load(path.read_text()) for path in (config, tmp_path / "again" / "config.yaml")
+    )
+    assert first["options"] == second["options"]
+
+
+def test_an_evaluation_prints_a_table_and_writes_json(tmp_path, a_set):
+    target = tmp_path / "found.json"
+    words = (*EVALUATE, "--networks", "convnet-1,convnet-2", "--json", target)
+    outcome = command("evaluate", a_set, *words)
+    assert outcome.status == 0
+    assert "convnet-1 │" in outcome.err
+    found = json.loads(target.read_text())
+    assert (found["file"], found["data"]) == (str(a_set), "digits")
+    assert list(found["networks"]) == ["convnet-1", "convnet-2"]
+    for result in found["networks"].values():
+        names = ["protocol", "epochs", "repeats", "mean", "std", "accuracies"]
+        assert list(result) == names
+        assert (result["protocol"], result["epochs"], result["repeats"]) == ("paper", 2, 1)
+        assert result["accuracies"] == [result["mean"]]

@@ -1,0 +1,187 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from idm_ray.evaluation import Evaluation
+from idm_ray.progress import Announcement, Evaluated, Progress
+from idm_ray.run import Finished, Started
+from idm_ray.terminal import Terminal, evaluation_table, result_table
+from idm_ray.workers import EvaluationJob
+
+
+def result(mean, std=0.0, repeats=1, epochs=1000):
+    return {"mean": mean, "std": std, "repeats": repeats, "epochs": epochs}
+
+
+SUMMARY = {
+    "method": "idm",
+    "source": "digits",
+    "num_classes": 10,
+    "ipc": 2,
+    "ratio": 20 / 1438,
+    "iterations": 1000,
+    "seconds": 250.0,
+    "seconds_per_iteration": 0.25,
+    "peak_rss_bytes": 1_540_000_000,
+    "device": "cpu",
+    "precision": "float32",
+    "evaluation": result(0.9123, 0.0149, 5, 200),
+    "start": result(0.5, 0.02, 3, 200),
+    "random": None,
+    "whole": result(0.987, epochs=40),
+}
+
+
+def shown(*events, **settings):
+    """What a terminal prints for some events."""
+    console = Console(file=io.StringIO(), width=100, highlight=False, soft_wrap=True, **settings)
+    terminal = Terminal(console)
+    for event in events:
+        terminal(event)
+    terminal.close()
+    return console.file.getvalue()
+
+
+def printed(table, width=100):
+    console = Console(file=io.StringIO(), width=width, soft_wrap=True)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def rows(text):
+    """The cells of each row of a printed table."""
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in text.splitlines()
+        if line.startswith("│")
+    ]
+
+
+def progress(iteration, **queue):
+    losses = {"matching_loss": 12.3456, "regularization": 0.5}
+    return Progress(iteration=iteration, losses=losses, queue=queue, waiting=0.0)
+
+
+def evaluated(accuracy, subject="condensed", iteration=3):
+    job = EvaluationJob(subject=subject, repeat=0, iteration=iteration)
+    return Evaluated(job=job, accuracy=accuracy)
+
+
+def test_announcements_are_printed_as_they_are():
+    assert shown(Announcement("convnet-3 in float32")) == "convnet-3 in float32\n"
+
+
+def test_a_warning_says_so_and_is_yellow_where_there_are_colours():
+    warning = Announcement("method dm does not use --partition: ignored", warning=True)
+    assert shown(warning) == "warning: method dm does not use --partition: ignored\n"
+    coloured = shown(warning, force_terminal=True, color_system="standard")
+    assert coloured.startswith("\x1b[33mwarning: ")
+
+
+@pytest.mark.parametrize("text", ["classes [a], [/b] and [bold]", "[red]", "a\\[b]", "runs/[x]/y"])
+def test_brackets_in_a_text_are_shown(text):
+    assert shown(Announcement(text)) == f"{text}\n"
+    assert shown(Announcement(text, warning=True)) == f"warning: {text}\n"
+
+
+def test_a_long_line_is_not_cut_or_wrapped():
+    assert shown(Announcement("word " * 60)).count("\n") == 1
+
+
+def test_without_a_terminal_the_last_step_is_a_plain_line():
+    text = shown(Started("condense", 3), *(progress(i, matched_accuracy=0.456) for i in (1, 2, 3)))
+    (line,) = text.splitlines()
+    assert line.startswith("condense 3/3  0.00 s each, 0 s left  ")
+    assert line.endswith("matching loss 12.35, regularization 0.5, matched networks 46 %")
+    assert "\x1b" not in text
+
+
+def test_each_part_of_a_run_counts_anew():
+    text = shown(
+        Started("condense", 1), progress(1), Started("evaluate", 2), *[evaluated(0.75)] * 2
+    )
+    assert [line.split("  ")[0] for line in text.splitlines()] == ["condense 1/1", "evaluate 2/2"]
+    assert text.splitlines()[1].endswith("condensed 75.0 %")
+
+
+def test_an_evaluation_in_between_is_a_line_of_its_own():
+    text = shown(Started("condense", 9), evaluated(0.1234, iteration=3))
+    assert text == "iteration 3: condensed 12.3 %\n"
+
+
+def test_on_a_terminal_there_is_a_bar():
+    text = shown(
+        Started("condense", 4),
+        progress(2),
+        evaluated(0.5),
+        progress(4),
+        Started("evaluate", 1),
+        evaluated(0.75),
+        force_terminal=True,
+    )
+    assert "4/4" in text
+    assert "matching loss 12.35" in text
+    assert "iteration 3: condensed 50.0 %" in text
+    assert "condensed 75.0 %" in text
+
+
+def test_a_part_without_steps_shows_nothing():
+    assert shown(Started("evaluate", 0), force_terminal=True) == ""
+
+
+def test_the_end_shows_the_table_and_the_folder():
+    text = shown(Finished(Path("runs/[a]"), SUMMARY))
+    assert "91.2 ± 1.5" in text
+    assert text.endswith("condensed set and gallery in runs/[a]\n")
+
+
+def test_accuracies_stand_beside_their_number_and_their_epochs():
+    text = printed(result_table(SUMMARY))
+    assert rows(text) == [
+        ["IDM", "91.2 ± 1.5", "5", "200"],
+        ["its own start", "50.0 ± 2.0", "3", "200"],
+        ["whole data", "98.7 ± 0.0", "1", "40"],
+    ]
+    header = next(line for line in text.splitlines() if line.startswith("┃"))
+    assert [cell.strip() for cell in header.strip("┃").split("┃")] == [
+        "trained on",
+        "test accuracy, %",
+        "networks",
+        "epochs",
+    ]
+
+
+def test_the_table_says_what_was_kept_and_what_it_cost():
+    lines = printed(result_table(SUMMARY)).splitlines()
+    title = "digits: 2 per class, 20 images, 1.4 % of the training images"
+    assert lines[0].strip() == title
+    cost = "1000 iterations in 4 min 10 s (0.25 s each), 1.5 GB, float32 on cpu"
+    assert lines[-1].strip() == cost
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 0 min"),
+        (100_000, "27 h 46 min"),
+    ],
+)
+def test_durations_are_in_the_units_of_a_clock(seconds, words):
+    text = printed(result_table(SUMMARY | {"seconds": seconds}))
+    assert f"1000 iterations in {words} (" in text
+
+
+def test_an_evaluation_has_a_row_for_each_network():
+    networks = {"convnet-3": result(0.5, 0.01, 5), "convnet-4": result(0.25, 0.02, 3, 300)}
+    text = printed(evaluation_table(Evaluation(file="a.parquet", data="digits", networks=networks)))
+    assert text.splitlines()[0].strip() == "a.parquet tested on digits"
+    assert rows(text) == [
+        ["convnet-3", "50.0 ± 1.0", "5", "1000"],
+        ["convnet-4", "25.0 ± 2.0", "3", "300"],
+    ]
