@@ -221,7 +221,7 @@ DM = {"method": "dm", "lambda_reg": 0.0, "queue_size": 0, "repeats": 0}
 
 def test_matching_counts_the_real_images_of_each_class_up_to_the_batch():
     options = {**DM, "iterations": 7, "batch_real": 30}
-    tiles = 3 * 3  # of three classes, forward and backward
+    tiles = 3 * 3 * 2**2  # of three classes, forward and backward, two by two
     matched = 7 * (30 + 20 + 30 + tiles) * 8 * 6
     assert work_in_pixels(config(**options), (1, 8, 6), (100, 20, 30)) == matched
     twice = config(**options, num_matched_models=2)
