@@ -11,7 +11,8 @@ import click
 import yaml
 
 from idm_ray import __version__
-from idm_ray.config import DataConfig, MachineConfig, option_names, refuse_unknown
+from idm_ray.checks import refuse_unknown
+from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.options import GroupedCommand, config_options, part_names
 

@@ -6,15 +6,13 @@ itself and against each other; what depends on the data is checked where the dat
 """
 
 import dataclasses
-import difflib
-import math
 import re
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from idm_ray.checks import at_least, check_types, refuse_unknown, wrong
 from idm_ray.errors import UserError
 
 AutoInt = int | Literal["auto"]
@@ -46,11 +44,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
-        _check_types(self)
-        _at_least("size", self.size, 4)
-        _at_least("limit_per_class", self.limit_per_class, 1)
+        check_types(self)
+        at_least("size", self.size, 4)
+        at_least("limit_per_class", self.limit_per_class, 1)
         if not 0 < self.test_fraction < 1:
-            raise _wrong("test_fraction", self.test_fraction, "between 0 and 1")
+            raise wrong("test_fraction", self.test_fraction, "between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,18 +99,18 @@ class CondenseConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
-        _check_types(self)
+        check_types(self)
         for name in ("ipc", "iterations", "batch_real", "partition", "num_matched_models"):
-            _at_least(name, getattr(self, name), 1)
-        _at_least("seed", self.seed, 0)
-        _at_least("lambda_reg", self.lambda_reg, 0)
-        _at_least("classes_per_group", self.classes_per_group, 1)
+            at_least(name, getattr(self, name), 1)
+        at_least("seed", self.seed, 0)
+        at_least("lambda_reg", self.lambda_reg, 0)
+        at_least("classes_per_group", self.classes_per_group, 1)
         if self.lr_img <= 0:
-            raise _wrong("lr_img", self.lr_img, "above 0")
+            raise wrong("lr_img", self.lr_img, "above 0")
         if not 0 <= self.momentum_img < 1:
-            raise _wrong("momentum_img", self.momentum_img, "at least 0 and below 1")
+            raise wrong("momentum_img", self.momentum_img, "at least 0 and below 1")
         if self.network != "auto" and not re.fullmatch(r"convnet-[1-9]\d?", self.network):
-            raise _wrong("network", self.network, "auto or convnet-DEPTH, such as convnet-3")
+            raise wrong("network", self.network, "auto or convnet-DEPTH, such as convnet-3")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,8 +146,8 @@ class QueueConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
-        _check_types(self)
-        _at_least("queue_size", self.queue_size, 0)
+        check_types(self)
+        at_least("queue_size", self.queue_size, 0)
         for name in (
             "queue_init",
             "push_interval",
@@ -159,11 +157,11 @@ class QueueConfig:
             "batch_train",
             "accuracy_window",
         ):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         if self.queue_size and self.queue_init > self.queue_size:
-            raise _wrong("queue_init", self.queue_init, f"at most queue_size, {self.queue_size}")
+            raise wrong("queue_init", self.queue_init, f"at most queue_size, {self.queue_size}")
         if self.lr_net <= 0:
-            raise _wrong("lr_net", self.lr_net, "above 0")
+            raise wrong("lr_net", self.lr_net, "above 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,12 +182,12 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
-        _check_types(self)
+        check_types(self)
         for name in ("repeats", "eval_interval", "whole_epochs"):
-            _at_least(name, getattr(self, name), 0)
-        _at_least("eval_epochs", self.eval_epochs, 1)
+            at_least(name, getattr(self, name), 0)
+        at_least("eval_epochs", self.eval_epochs, 1)
         if self.eval_interval and not self.repeats:
-            raise _wrong("eval_interval", self.eval_interval, "0 when repeats is 0")
+            raise wrong("eval_interval", self.eval_interval, "0 when repeats is 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,11 +223,11 @@ class MachineConfig:
 
     def __post_init__(self) -> None:
         """Check each value."""
-        _check_types(self)
+        check_types(self)
         for name in ("threads", "actors"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         for name in ("cpus_per_actor", "gpus_per_actor", "wait_s"):
-            _at_least(name, getattr(self, name), 0)
+            at_least(name, getattr(self, name), 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,25 +301,6 @@ def option_names() -> tuple[str, ...]:
     return ("recipe", *(name for part in PARTS.values() for name in _names(part)))
 
 
-def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str = "option") -> None:
-    """Refuse a name that is not known, naming the nearest one that is.
-
-    Args:
-        given: names to check.
-        known: names that exist.
-        what: kind of thing they name, for the message.
-
-    Raises:
-        UserError: for the first unknown name.
-    """
-    known = tuple(known)
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
-            raise UserError(f"unknown {what} {name!r}; {hint}")
-
-
 def option_types() -> dict[str, Any]:
     """The annotation of each option, by its flat name."""
     hints: dict[str, Any] = {"recipe": str}
@@ -330,51 +309,5 @@ def option_types() -> dict[str, Any]:
     return hints
 
 
-def alternatives(hint: Any) -> tuple[Any, ...]:
-    """The types and the literal words that a hint allows."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        return tuple(a for member in typing.get_args(hint) for a in alternatives(member))
-    if typing.get_origin(hint) is Literal:
-        return typing.get_args(hint)
-    return (hint,)
-
-
-def describe_type(hint: Any) -> str:
-    """What a hint allows, in words."""
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    allowed = [a for a in alternatives(hint) if a is not types.NoneType]
-    return " or ".join(words.get(a, repr(a)) for a in allowed)
-
-
-def _check_types(part: Any) -> None:
-    """Refuse values that the annotations of a part's fields do not allow."""
-    for name, hint in typing.get_type_hints(type(part)).items():
-        value = getattr(part, name)
-        if not any(_fits(value, allowed) for allowed in alternatives(hint)):
-            raise _wrong(name, value, describe_type(hint))
-
-
-def _fits(value: object, allowed: Any) -> bool:
-    """Whether a value is of a type, or is a literal word."""
-    if not isinstance(allowed, type):
-        return bool(value == allowed)
-    if isinstance(value, bool) or allowed is bool:
-        # In Python a bool is an int; nobody means it so.
-        return isinstance(value, bool) and allowed is bool
-    if allowed is float:
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, allowed)
-
-
 def _names(part: type) -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(part))
-
-
-def _wrong(name: str, value: object, allowed: str) -> UserError:
-    return UserError(f"{name} must be {allowed}, got {value!r}")
-
-
-def _at_least(name: str, value: float | str | None, least: int) -> None:
-    """Refuse a number below `least`; words such as "auto" and None pass."""
-    if isinstance(value, int | float) and value < least:
-        raise _wrong(name, value, f"at least {least}")

@@ -10,11 +10,13 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
 from idm_ray.layout import settle
+from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement
+from idm_ray.report import statistics
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import read_arrays
-from idm_ray.run import Listener, Started, make_runner, statistics
-from idm_ray.workers import EvaluationJob, Images
+from idm_ray.run import Listener, Started, make_runner
+from idm_ray.workers import Images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

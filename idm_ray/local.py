@@ -13,17 +13,16 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import choose_numerics, work_in_pixels
 from idm_ray.machine import look_around, num_cores, peak_memory_bytes
+from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Collector, Evaluated, Progress
 from idm_ray.results.card import Card
+from idm_ray.results.outcome import write_results
 from idm_ray.workers import (
     ClassWorker,
-    EvaluationJob,
     Images,
-    Plan,
     QueueWorker,
     evaluate,
     gather_images,
-    write_results,
 )
 
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 import docstring_parser
 
-from idm_ray.config import PARTS, alternatives, describe_type, option_types
+from idm_ray.checks import alternatives, describe_type
+from idm_ray.config import PARTS, option_types
 from idm_ray.errors import UserError
 
 RECIPE_HELP = "Named settings; auto recognises the data (the README lists them)."

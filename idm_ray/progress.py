@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from idm_ray.algorithm.model_server import QueueReport
-from idm_ray.workers import EvaluationJob, WorkerReport
+from idm_ray.plan import EvaluationJob
+from idm_ray.workers import WorkerReport
 
 # Enough lines for a smooth curve, few enough to read.
 MAX_REPORTS = 500

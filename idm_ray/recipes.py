@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from idm_ray.config import UNUSED_BY_DM, option_names, refuse_unknown
+from idm_ray.checks import refuse_unknown
+from idm_ray.config import UNUSED_BY_DM, option_names
 
 Options = Mapping[str, Any]
 

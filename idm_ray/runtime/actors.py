@@ -10,6 +10,8 @@ from idm_ray import workers
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.machine import Capabilities, look_around
+from idm_ray.real_images import check_data
+from idm_ray.results import outcome
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ class _QueueActor(workers.QueueWorker, _Placed):
 
 def _inspect_place(config: RunConfig, info: DatasetInfo) -> Capabilities:
     """What a process at this place can compute with; makes its node decode the data if need be."""
-    workers.check_data(config, info)
+    check_data(config, info)
     return look_around(config.machine.device, gpu_assigned=bool(ray.get_gpu_ids()))
 
 
@@ -52,4 +54,4 @@ QueueActor: Any = ray.remote(_QueueActor)
 inspect_place: Any = ray.remote(_inspect_place)
 evaluate: Any = ray.remote(workers.evaluate)
 gather_images: Any = ray.remote(workers.gather_images)
-write_results: Any = ray.remote(workers.write_results)
+write_results: Any = ray.remote(outcome.write_results)

@@ -39,6 +39,8 @@ _prepare_environment()
 
 import ray  # noqa: E402 -- after the settings above
 
+from idm_ray.errors import ActorLostError, IdmRayError  # noqa: E402
+
 # It advises to switch off the very token that was set above.
 logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
 
@@ -71,3 +73,20 @@ def _connect() -> bool:
         return True
     ray.init(**_LOGGING)
     return False
+
+
+def fetch(references: Any) -> Any:
+    """Fetch small results; errors of our own come out as themselves.
+
+    Raises:
+        IdmRayError: what the process raised.
+        ActorLostError: the process is gone.
+    """
+    try:
+        return ray.get(references)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, IdmRayError):
+            raise error.cause from error
+        raise
+    except ray.exceptions.RayActorError as error:
+        raise ActorLostError(f"a process of this run died: {error}") from error

@@ -13,22 +13,18 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.errors import ActorLostError, IdmRayError
 from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out, work_in_pixels
 from idm_ray.machine import Capabilities, peak_memory_bytes
+from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Announcement, Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
-from idm_ray.runtime.connection import connect
+from idm_ray.runtime.connection import connect, fetch
 from idm_ray.runtime.placement import Reservation, Seat
-from idm_ray.workers import EvaluationJob, Images, Plan
-
-# Iterations whose snapshots may exist at once: enough that neither side waits for the other's
-# hiccups, few enough that the object store holds little (1.3 MB each for ConvNet-3).
-WINDOW = 16
+from idm_ray.runtime.snapshots import Snapshots
+from idm_ray.workers import Images
 
 # Calls under way per class actor: one computes, one is ready to start.
 CALLS_PER_ACTOR = 2
@@ -49,58 +45,6 @@ class _ClassActor:
         """Iterations it has reported."""
         self.calls: deque[tuple[Any, int]] = deque()
         """Calls under way, and how many iterations will be finished after each."""
-
-
-class _Snapshots:
-    """References to the snapshots of all iterations, made ahead of their use and then dropped.
-
-    Args:
-        queue: handle of the queue actor, which carries out calls in their order.
-        iterations: of the run.
-    """
-
-    def __init__(self, queue: Any, iterations: int) -> None:
-        self._queue = queue
-        self._iterations = iterations
-        self._submitted = 0
-        self._first = 0
-        self._references: deque[Any] = deque()
-        self._reports: deque[Any] = deque()
-        self.served = 0
-        """Iterations whose snapshots are there."""
-
-    def advance(self, needed: int) -> None:
-        """Drop what lies before iteration `needed`, and ask for the window that begins there."""
-        while self._first < needed:
-            self._references.popleft()
-            self._first += 1
-        while self._submitted < min(self._iterations, needed + WINDOW):
-            self._references.append(self._queue.begin.remote(self._submitted))
-            self._reports.append(self._queue.train.remote(self._submitted))
-            self._submitted += 1
-
-    def references(self, first: int, last: int) -> list[Any]:
-        """References for iterations first ... last - 1."""
-        return [self._references[i - self._first] for i in range(first, last)]
-
-    def awaited(self) -> list[Any]:
-        """The calls whose results come next."""
-        calls = list(self._reports)[:1]
-        if self.served < self._submitted:
-            calls.append(self._references[self.served - self._first])
-        return calls
-
-    def collect(self, done: Sequence[Any]) -> Iterator[QueueReport]:
-        """Take note of calls that are done."""
-        if self.served < self._submitted and self._references[self.served - self._first] in done:
-            self.served += 1
-        if self._reports and self._reports[0] in done:
-            yield _get(self._reports.popleft())
-
-    @property
-    def complete(self) -> bool:
-        """Whether the queue has done and reported everything."""
-        return self._submitted == self._iterations and not self._reports
 
 
 class RayRunner:
@@ -174,12 +118,12 @@ class RayRunner:
         ]
         handles = [actor.handle for actor in self._actors]
         self.processes = (*handles, queue)
-        yield Announcement(_describe_places(_get([p.place.remote() for p in self.processes])))
-        yield from self._iterate(_Snapshots(queue, self.plan.config.condense.iterations))
+        yield Announcement(_describe_places(fetch([p.place.remote() for p in self.processes])))
+        yield from self._iterate(Snapshots(queue, self.plan.config.condense.iterations))
         parts = [handle.images.remote() for handle in handles]
         self._images = actors.gather_images.options(num_cpus=0).remote(*parts)
         ray.wait([self._images], fetch_local=False)
-        peaks = _get([process.peak_memory_bytes.remote() for process in self.processes])
+        peaks = fetch([process.peak_memory_bytes.remote() for process in self.processes])
         self.peak_memory_bytes = sum(peaks) + peak_memory_bytes()
         yield from self._finished_evaluations(wait=True)
         # Their resources go to the evaluation that follows.
@@ -199,7 +143,7 @@ class RayRunner:
         """Write the condensed set and its gallery from a task beside this process."""
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
         task = actors.write_results.options(num_cpus=0, scheduling_strategy=here)
-        _get(task.remote(folder.absolute(), self._images, card))
+        fetch(task.remote(folder.absolute(), self._images, card))
 
     def close(self) -> None:
         """End the processes of this run and give back what they held; again is harmless."""
@@ -208,7 +152,7 @@ class RayRunner:
         self.processes = ()
         self._reservation.release()
 
-    def _iterate(self, snapshots: _Snapshots) -> Iterator[Progress | Evaluated]:
+    def _iterate(self, snapshots: Snapshots) -> Iterator[Progress | Evaluated]:
         collector = Collector(
             iterations=self.plan.config.condense.iterations,
             num_groups=len(self.plan.groups),
@@ -226,13 +170,13 @@ class RayRunner:
             for actor in self._actors:
                 if actor.calls and actor.calls[0][0] in done:
                     call, actor.finished = actor.calls.popleft()
-                    collector.add_worker(_get(call))
+                    collector.add_worker(fetch(call))
             for progress in collector.due(time.perf_counter() - reported):
                 reported = time.perf_counter()
                 yield progress
             yield from self._finished_evaluations(wait=False)
 
-    def _feed(self, actor: _ClassActor, snapshots: _Snapshots) -> None:
+    def _feed(self, actor: _ClassActor, snapshots: Snapshots) -> None:
         """Give an actor its next iterations, as far as their snapshots are there."""
         while len(actor.calls) < CALLS_PER_ACTOR and actor.submitted < snapshots.served:
             first = actor.submitted
@@ -265,13 +209,13 @@ class RayRunner:
             done, _ = ray.wait(list(self._evaluations), timeout=None if wait else 0)
             if not done:
                 return
-            yield Evaluated(job=self._evaluations.pop(done[0]), accuracy=_get(done[0]))
+            yield Evaluated(job=self._evaluations.pop(done[0]), accuracy=fetch(done[0]))
 
 
 def _inspect(seats: Sequence[Seat], config: RunConfig, info: DatasetInfo) -> list[Capabilities]:
     """Look around at every seat."""
     return list(
-        _get([actors.inspect_place.options(**s.options).remote(config, info) for s in seats])
+        fetch([actors.inspect_place.options(**s.options).remote(config, info) for s in seats])
     )
 
 
@@ -298,20 +242,3 @@ def _describe_places(places: Sequence[actors.Place]) -> str:
 
 def _largest_node() -> float:
     return max(float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
-
-
-def _get(references: Any) -> Any:
-    """Fetch small results; errors of our own come out as themselves.
-
-    Raises:
-        IdmRayError: what the process raised.
-        ActorLostError: the process is gone.
-    """
-    try:
-        return ray.get(references)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, IdmRayError):
-            raise error.cause from error
-        raise
-    except ray.exceptions.RayActorError as error:
-        raise ActorLostError(f"a process of this run died: {error}") from error

@@ -6,9 +6,9 @@ import pytest
 @pytest.fixture(scope="session", autouse=True)
 def cluster(tmp_path_factory):
     # Importing it first makes the settings that Ray reads at import.
-    from idm_ray.runtime import connection  # noqa: F401, PLC0415
-
     import ray  # noqa: PLC0415
+
+    from idm_ray.runtime import connection  # noqa: F401, PLC0415
 
     context = ray.init(
         address="local",

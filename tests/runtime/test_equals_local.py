@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from idm_ray.runtime import driver
+from idm_ray.runtime import snapshots
 from tests.runtime.running import pixels_of
 
 
@@ -21,7 +21,7 @@ def test_any_number_of_actors_gives_the_local_images_bit_for_bit(actors, local_p
 
 
 def test_a_window_of_one_iteration_gives_the_same_images(local_pixels, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "WINDOW", 1)
+    monkeypatch.setattr(snapshots, "WINDOW", 1)
     pixels = pixels_of(tmp_path / "run", actors=2, gpus_per_actor=0)
     assert pixels.tobytes() == local_pixels.tobytes()
 

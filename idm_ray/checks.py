@@ -1,0 +1,76 @@
+"""Checks of values and names against what is allowed; every refusal says what would be right."""
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from idm_ray.errors import UserError
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str = "option") -> None:
+    """Refuse a name that is not known, naming the nearest one that is.
+
+    Args:
+        given: names to check.
+        known: names that exist.
+        what: kind of thing they name, for the message.
+
+    Raises:
+        UserError: for the first unknown name.
+    """
+    known = tuple(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
+            raise UserError(f"unknown {what} {name!r}; {hint}")
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+    """The types and the literal words that a hint allows."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return tuple(a for member in typing.get_args(hint) for a in alternatives(member))
+    if typing.get_origin(hint) is Literal:
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def describe_type(hint: Any) -> str:
+    """What a hint allows, in words."""
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    allowed = [a for a in alternatives(hint) if a is not types.NoneType]
+    return " or ".join(words.get(a, repr(a)) for a in allowed)
+
+
+def check_types(part: Any) -> None:
+    """Refuse values that the annotations of a part's fields do not allow."""
+    for name, hint in typing.get_type_hints(type(part)).items():
+        value = getattr(part, name)
+        if not any(_fits(value, allowed) for allowed in alternatives(hint)):
+            raise wrong(name, value, describe_type(hint))
+
+
+def _fits(value: object, allowed: Any) -> bool:
+    """Whether a value is of a type, or is a literal word."""
+    if not isinstance(allowed, type):
+        return bool(value == allowed)
+    if isinstance(value, bool) or allowed is bool:
+        # In Python a bool is an int; nobody means it so.
+        return isinstance(value, bool) and allowed is bool
+    if allowed is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, allowed)
+
+
+def wrong(name: str, value: object, allowed: str) -> UserError:
+    """The error for a value: which field, what is allowed, what was given."""
+    return UserError(f"{name} must be {allowed}, got {value!r}")
+
+
+def at_least(name: str, value: float | str | None, least: int) -> None:
+    """Refuse a number below `least`; words such as "auto" and None pass."""
+    if isinstance(value, int | float) and value < least:
+        raise wrong(name, value, f"at least {least}")

@@ -1,0 +1,59 @@
+"""What a run is made of: the plan that every process builds its part from, and evaluation jobs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from idm_ray.algorithm.augment import allowed_operations
+from idm_ray.algorithm.networks import ConvNet, build_network
+from idm_ray.algorithm.numerics import Numerics
+from idm_ray.config import RunConfig
+from idm_ray.data.dataset import DatasetInfo
+from idm_ray.layout import cut_groups
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """All that a process needs to build its part of a run.
+
+    Attributes:
+        config: settled: network and groups are decided.
+        info: of the data; its fingerprint is checked by everyone who opens the data.
+        numerics: decided for the whole run.
+    """
+
+    config: RunConfig
+    info: DatasetInfo
+    numerics: Numerics
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Labels of each group's classes."""
+        size = self.config.condense.classes_per_group
+        assert isinstance(size, int), "the config is settled"
+        return cut_groups(self.info.num_classes, size)
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Augmentations that keep the class."""
+        return allowed_operations(self.info.flips)
+
+    def build_network(self) -> ConvNet:
+        """The run's network, unallocated."""
+        return build_network(
+            self.config.condense.network, self.info.image_shape, self.info.num_classes
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationJob:
+    """One network to train and test.
+
+    Attributes:
+        subject: the condensed images; where they started; random real images; all real images.
+        repeat: which of the networks.
+        iteration: of the condensed images.
+    """
+
+    subject: Literal["condensed", "start", "random", "whole"]
+    repeat: int
+    iteration: int

@@ -1,0 +1,124 @@
+"""Real images as tensors: the data set as one process of a run sees it."""
+
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from idm_ray.algorithm.evaluate import TrainingImages
+from idm_ray.algorithm.numerics import to_network_input
+from idm_ray.algorithm.randomness import generator
+from idm_ray.algorithm.synthetic import num_start_images, start_from_noise, start_from_tiles
+from idm_ray.config import RunConfig
+from idm_ray.data.dataset import DatasetInfo, ImageDataset, open_dataset
+from idm_ray.data.sampling import random_set_rows, real_batch_rows, start_rows, train_batch_rows
+from idm_ray.errors import DataError
+from idm_ray.plan import Plan
+
+# Test images in one forward pass.
+TEST_BATCH = 1000
+
+
+def check_data(config: RunConfig, info: DatasetInfo) -> ImageDataset:
+    """Open the data where this process is, and make sure that it is the run's data.
+
+    Raises:
+        DataError: it cannot be read here, or it is not the same.
+    """
+    dataset = open_dataset(config.data)
+    if dataset.info.fingerprint != info.fingerprint:
+        raise DataError(
+            f"data {config.data.data!r} is not the same on node {platform.node()} as where the run "
+            f"started: expected fingerprint {info.fingerprint[:12]}, found "
+            f"{dataset.info.fingerprint[:12]}; put the same files under this path on every node"
+        )
+    return dataset
+
+
+class RealImages:
+    """Real images as normalised tensors on the device of a run.
+
+    Raises:
+        DataError: the data found here is not the data of the plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._dataset = check_data(plan.config, plan.info)
+        device = plan.numerics.device
+        self._mean = torch.tensor(plan.info.mean, device=device).reshape(-1, 1, 1)
+        self._std = torch.tensor(plan.info.std, device=device).reshape(-1, 1, 1)
+
+    def matching_batch(self, iteration: int, label: int) -> tuple[Tensor, Tensor]:
+        """Real images of a class and their weights in its mean.
+
+        Returns:
+            (B, C, H, W) and (B,). B is the same for all classes: a class with fewer images than
+            the batch gives all of them, filled up with images of weight 0.
+        """
+        condense, train = self._plan.config.condense, self._dataset.train
+        rows = real_batch_rows(
+            train, label, condense.batch_real, seed=condense.seed, iteration=iteration
+        )
+        batch = min(condense.batch_real, max(self._plan.info.train_counts))
+        weights = torch.zeros(batch, device=self._mean.device)
+        weights[: len(rows)] = 1 / len(rows)
+        return self._load(train.images, np.resize(rows, batch)), weights
+
+    def training_batch(self, model: int, step: int) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and labels (B,) for one training step of a model of the queue."""
+        train = self._dataset.train
+        rows = train_batch_rows(
+            train,
+            self._plan.config.queue.batch_train,
+            seed=self._plan.config.condense.seed,
+            model=model,
+            step=step,
+        )
+        return self._load(train.images, rows), self._labels(train.labels[rows])
+
+    def start(self, label: int) -> Tensor:
+        """(ipc, C, H, W): the first synthetic images of a class."""
+        condense = self._plan.config.condense
+        if condense.start == "noise":
+            draws = generator(condense.seed, "noise", label)
+            return start_from_noise(condense.ipc, self._plan.info.image_shape, draws).to(
+                self._mean.device
+            )
+        tiles = condense.partition if condense.start == "tiles" else 1
+        count = num_start_images(condense.start, condense.ipc, tiles)
+        rows = start_rows(self._dataset.train, label, count, seed=condense.seed)
+        return start_from_tiles(self._load(self._dataset.train.images, rows), tiles)
+
+    def random(self, label: int) -> Tensor:
+        """(ipc, C, H, W): random real images of a class, whole."""
+        condense = self._plan.config.condense
+        rows = random_set_rows(self._dataset.train, label, condense.ipc, seed=condense.seed)
+        return self._load(self._dataset.train.images, rows)
+
+    def whole(self) -> TrainingImages:
+        """All training images."""
+        train = self._dataset.train
+
+        def take(indices: Tensor) -> tuple[Tensor, Tensor]:
+            rows = indices.numpy()
+            return self._load(train.images, rows), self._labels(train.labels[rows])
+
+        return TrainingImages(count=len(train.images), take=take)
+
+    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All test images and labels."""
+        test = self._dataset.test
+        for first in range(0, len(test.images), TEST_BATCH):
+            rows = np.arange(first, min(first + TEST_BATCH, len(test.images)))
+            yield self._load(test.images, rows), self._labels(test.labels[rows])
+
+    def _load(self, images: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))
+        return to_network_input(pixels.to(self._mean.device), self._mean, self._std)
+
+    def _labels(self, labels: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(labels).to(self._mean.device)

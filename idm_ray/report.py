@@ -1,0 +1,191 @@
+"""What a run says of itself: metrics, summary, card, and where its numbers come from."""
+
+import dataclasses
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from idm_ray.plan import Plan
+from idm_ray.progress import Evaluated, Progress
+from idm_ray.results.card import Card
+
+# What a condensed set is compared with under the same protocol, and the set itself.
+SUBJECTS = ("condensed", "start", "random")
+
+
+def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
+    """What the condensed set says of itself."""
+    condense_, info = plan.config.condense, plan.info
+    return Card(
+        image_shape=info.image_shape,
+        mean=info.mean,
+        std=info.std,
+        partition=condense_.partition,
+        class_names=info.class_names,
+        ipc=condense_.ipc,
+        method=condense_.method,
+        recipe=plan.config.recipe,
+        network=condense_.network,
+        depth=int(condense_.network.split("-")[1]),
+        flips=info.flips,
+        seed=condense_.seed,
+        iterations=condense_.iterations,
+        protocol={
+            "name": "paper",
+            "epochs": plan.config.evaluation.eval_epochs,
+            "lr_net": plan.config.queue.lr_net,
+            "batch_train": plan.config.queue.batch_train,
+            "repeats": plan.config.evaluation.repeats,
+        },
+        evaluation=evaluation,
+        source={"name": info.name, "fingerprint": info.fingerprint},
+        versions=_versions(),
+    )
+
+
+def summarise(
+    plan: Plan, seconds: float, peak_memory_bytes: int, accuracies: Mapping[str, list[float]]
+) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+        plan: of the run.
+        seconds: of condensing alone.
+        peak_memory_bytes: of all processes that condensed.
+        accuracies: by subject, in the order of the repeats.
+    """
+    condense_, evaluation = plan.config.condense, plan.config.evaluation
+    protocol = {
+        "network": condense_.network,
+        "protocol": "paper",
+        "epochs": evaluation.eval_epochs,
+    }
+    results: dict[str, Any] = {
+        subject: protocol | statistics(accuracies[subject]) if subject in accuracies else None
+        for subject in SUBJECTS
+    }
+    if results["condensed"]:
+        results["condensed"] |= {"selected_on": "last"}
+    whole = accuracies.get("whole")
+    return {
+        "method": condense_.method,
+        "source": plan.info.name,
+        "num_classes": plan.info.num_classes,
+        "ipc": condense_.ipc,
+        "ratio": condense_.ipc * plan.info.num_classes / sum(plan.info.train_counts),
+        "iterations": condense_.iterations,
+        "seconds": seconds,
+        "seconds_per_iteration": seconds / condense_.iterations,
+        "peak_rss_bytes": peak_memory_bytes,
+        "device": plan.numerics.device,
+        "precision": plan.numerics.precision,
+        "evaluation": results["condensed"],
+        "start": results["start"],
+        "random": results["random"],
+        "whole": whole and protocol | {"epochs": evaluation.whole_epochs} | statistics(whole),
+    }
+
+
+def statistics(accuracies: Sequence[float]) -> dict[str, Any]:
+    """Mean and population deviation, as fractions, and the values behind them."""
+    return {
+        "repeats": len(accuracies),
+        "mean": float(np.mean(accuracies)),
+        "std": float(np.std(accuracies)),
+        "accuracies": list(accuracies),
+    }
+
+
+def metrics_line(event: Progress | Evaluated, seconds: float) -> dict[str, Any]:
+    """One line of metrics.jsonl.
+
+    Args:
+        event: what there is to tell.
+        seconds: since condensing, or the final evaluation, began.
+    """
+    if isinstance(event, Evaluated):
+        job = dataclasses.asdict(event.job)
+        return {"seconds": round(seconds, 3), **job, "accuracy": event.accuracy}
+    return {
+        "iteration": event.iteration,
+        "seconds": round(seconds, 3),
+        **event.losses,
+        **event.queue,
+        "waiting": event.waiting,
+    }
+
+
+class RateMeter:
+    """Images through networks per second, since the last report."""
+
+    def __init__(self, plan: Plan) -> None:
+        condense_, info = plan.config.condense, plan.info
+        real = sum(min(condense_.batch_real, count) for count in info.train_counts)
+        tiles = info.num_classes * condense_.ipc * condense_.partition**2
+        self._per_iteration = (real + tiles) * condense_.num_matched_models
+        self._iteration, self._seconds = 0, 0.0
+
+    def measure(self, event: Progress | Evaluated, seconds: float) -> dict[str, float]:
+        """The rate up to a report of progress; nothing for an evaluation."""
+        if isinstance(event, Evaluated):
+            return {}
+        matched = (event.iteration - self._iteration) * self._per_iteration
+        images = matched + event.queue.get("trained_images", 0)
+        rate = images / max(seconds - self._seconds, 1e-9)
+        self._iteration, self._seconds = event.iteration, seconds
+        return {"images_per_s": round(rate, 1)}
+
+
+def provenance(plan: Plan) -> dict[str, Any]:
+    """The content of config.yaml: what is needed to make the same numbers again."""
+    options = plan.config.flat()
+    options |= {
+        "device": plan.numerics.device,
+        "precision": plan.numerics.precision,
+        "compile": "on" if plan.numerics.compile else "off",
+        "threads": plan.numerics.threads,
+    }
+    return {
+        "options": options,
+        "data": {
+            "name": plan.info.name,
+            "known_as": plan.info.known_as,
+            "fingerprint": plan.info.fingerprint,
+            "image_shape": list(plan.info.image_shape),
+            "num_classes": plan.info.num_classes,
+            "mean": list(plan.info.mean),
+            "std": list(plan.info.std),
+        },
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": _versions(),
+        "commit": _commit(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("idm_ray", "torch", "ray", "numpy")
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return found | {"python": platform.python_version()}
+
+
+def _commit() -> str | None:
+    """The commit of this checkout, marked if files were changed; None for an installed package."""
+    package = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
