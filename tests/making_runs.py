@@ -15,15 +15,16 @@ from idm_ray.cli import main
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import open_dataset
 from idm_ray.layout import settle
+from idm_ray.plan import Plan
 from idm_ray.results.condensed import read_arrays
 from idm_ray.run import condense
-from idm_ray.workers import Plan
 
 TINY = {
     "data": "digits",
     "limit_per_class": 20,
     "iterations": 3,
     "batch_real": 16,
+    "classes_per_group": 5,
     "queue_size": 4,
     "push_interval": 2,
     "train_interval": 1,

@@ -272,7 +272,7 @@ def test_a_run_says_what_it_does_in_plain_lines_and_prints_the_result(tmp_path):
     ]
     assert re.fullmatch("one process on .+, 1 thread", lines[3])
     assert re.fullmatch(
-        "convnet-2 in (float32|bfloat16), not compiled; 5 groups of up to 2 classes", lines[4]
+        "convnet-2 in (float32|bfloat16), not compiled; 2 groups of up to 5 classes", lines[4]
     )
     assert lines[5].startswith("condense 3/3  ")
     assert lines[6].startswith("evaluate 3/3  ")

@@ -5,6 +5,7 @@ from idm_ray.cli import cli
 from idm_ray.config import RunConfig, option_names
 from idm_ray.errors import UserError
 from idm_ray.options import config_options
+from tests.making_runs import command
 
 # A promise: whoever renames or removes one breaks commands and scripts of users.
 CONDENSE = """
@@ -33,9 +34,11 @@ def options_of(name):
     return [p for p in cli.commands[name].params if isinstance(p, click.Option)]
 
 
-def given(*words, command="condense"):
-    """What a command is given for some words, without running it."""
-    params = cli.commands[command].make_context(command, list(words)).params
+def given(*words):
+    """What `condense` is given for some words, without running it."""
+    # Click keeps a command's help option as its first context has it, so it is the real parent.
+    parent = click.Context(cli, **cli.context_settings)
+    params = cli.commands["condense"].make_context("condense", list(words), parent).params
     return {name: value for name, value in params.items() if value not in (None, False)}
 
 
@@ -55,18 +58,17 @@ def test_the_config_s_options_are_those_of_the_command():
     assert [option.name for option in options_of("condense")] == [*own, *option_names()]
 
 
-@pytest.mark.parametrize("command", cli.commands.values(), ids=lambda command: command.name)
-def test_every_command_and_option_has_a_help(command):
-    assert command.help
-    for option in command.params:
+@pytest.mark.parametrize("name", cli.commands)
+def test_every_command_and_option_has_a_help(name):
+    assert cli.commands[name].help
+    for option in cli.commands[name].params:
         if isinstance(option, click.Option):
             assert option.help, option.name
             assert "\n" not in option.help
 
 
 def test_the_help_shows_defaults_and_choices_under_headings():
-    context = click.Context(cli.commands["condense"], max_content_width=100, terminal_width=100)
-    text = " ".join(cli.commands["condense"].get_help(context).split())
+    text = " ".join(command("condense", "--help").out.split())
     assert "--method idm|dm idm, or dm:" in text
     assert "--lambda-reg NUMBER Weight of the class-aware regularization" in text
     assert "percent (Eq. 5). [0.5]" in text

@@ -245,7 +245,7 @@ def test_a_recipe_like_no_other_is_refused_with_all_that_are_known():
 
 
 def test_unknown_options_are_refused():
-    with pytest.raises(UserError, match="unknown option 'lamda_reg'; did you mean 'lambda_reg'?"):
+    with pytest.raises(UserError, match="unknown option 'lamda_reg'; did you mean 'lambda_reg'"):
         resolved(lamda_reg=1.0)
 
 

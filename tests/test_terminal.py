@@ -5,10 +5,10 @@ import pytest
 from rich.console import Console
 
 from idm_ray.evaluation import Evaluation
+from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.run import Finished, Started
 from idm_ray.terminal import Terminal, evaluation_table, result_table
-from idm_ray.workers import EvaluationJob
 
 
 def result(mean, std=0.0, repeats=1, epochs=1000):

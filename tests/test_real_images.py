@@ -1,0 +1,107 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from idm_ray.errors import DataError
+from idm_ray.real_images import RealImages, check_data
+from tests.making_runs import plan_of, write_pictures
+
+UNEQUAL = {"ant": 4, "bee": 15, "cat": 8}  # and 3, 12, 6 of them are training images
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return str(write_pictures(tmp_path_factory.mktemp("pictures") / "pictures", UNEQUAL))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return plan_of(classes_per_group=3)[0]
+
+
+def normalised(dataset, rows):
+    mean, std = (np.float32(v).reshape(-1, 1, 1) for v in (dataset.info.mean, dataset.info.std))
+    return (np.float32(dataset.train.images[rows]) / 255 - mean) / std
+
+
+def close(tensor, array):
+    return np.allclose(tensor.numpy(), array, atol=1e-5)
+
+
+def test_other_data_than_the_plan_s_are_refused_with_the_remedy(plan):
+    other = dataclasses.replace(plan.info, fingerprint="0" * 64)
+    with pytest.raises(DataError, match=r"data 'digits' is not the same on node .*found [0-9a-f]"):
+        check_data(plan.config, other)
+    with pytest.raises(DataError, match="put the same files under this path on every node"):
+        RealImages(dataclasses.replace(plan, info=other))
+    assert check_data(plan.config, plan.info).info == plan.info
+
+
+def test_a_class_larger_than_the_batch_gives_another_part_of_itself_each_iteration(plan):
+    real, (_, dataset) = RealImages(plan), plan_of()
+    own = normalised(dataset, list(dataset.train.class_rows(4)))
+    batches = [real.matching_batch(iteration, 4) for iteration in (0, 0, 1)]
+    for images, weights in batches:
+        assert images.shape == (16, 1, 8, 8)
+        assert weights.tolist() == [1 / 16] * 16
+        matches = np.isclose(images.numpy()[:, None], own, atol=1e-5).all(axis=(2, 3, 4))
+        assert matches.any(axis=1).all()
+    assert batches[0][0].equal(batches[1][0])
+    assert not batches[0][0].equal(batches[2][0])
+
+
+@pytest.mark.parametrize(
+    ("batch_real", "size", "sizes"), [(5, 5, (3, 5, 5)), (1000, 12, (3, 12, 6))]
+)
+def test_batches_of_unequal_classes_are_filled_up_with_images_of_no_weight(
+    pictures, batch_real, size, sizes
+):
+    plan, dataset = plan_of(data=pictures, limit_per_class=None, batch_real=batch_real)
+    assert plan.info.train_counts == (3, 12, 6)
+    real = RealImages(plan)
+    for label, count in enumerate(sizes):
+        images, weights = real.matching_batch(0, label)
+        assert images.shape == (size, 3, 8, 8)
+        assert weights.shape == (size,)
+        assert weights[:count].tolist() == [pytest.approx(1 / count)] * count
+        assert weights[count:].tolist() == [0] * (size - count)
+    images, weights = real.matching_batch(0, 0)
+    mean = (images * weights.reshape(-1, 1, 1, 1)).sum(dim=0)
+    assert close(mean, normalised(dataset, list(dataset.train.class_rows(0))).mean(axis=0))
+
+
+def test_training_batches_are_drawn_by_model_and_step_over_all_classes(plan):
+    real = RealImages(plan)
+    images, labels = real.training_batch(0, 0)
+    assert (images.shape, labels.shape, labels.dtype) == ((32, 1, 8, 8), (32,), torch.int64)
+    assert len(labels.unique()) > 5
+    assert images.equal(real.training_batch(0, 0)[0])
+    for other in (real.training_batch(1, 0), real.training_batch(0, 1)):
+        assert not images.equal(other[0])
+
+
+def test_whole_data_are_given_by_index_with_their_labels(plan):
+    whole, (_, dataset) = RealImages(plan).whole(), plan_of()
+    assert whole.count == 200
+    images, labels = whole.take(torch.tensor([0, 199, 20]))
+    assert labels.tolist() == [0, 9, 1]
+    assert close(images, normalised(dataset, [0, 199, 20]))
+
+
+def test_all_test_images_are_given_once(plan):
+    batches = list(RealImages(plan).test_batches())
+    assert sum(len(images) for images, _ in batches) == 359
+    counts = torch.cat([labels for _, labels in batches]).bincount()
+    assert tuple(counts.tolist()) == plan.info.test_counts
+
+
+@pytest.mark.parametrize("start", ["tiles", "whole", "noise"])
+def test_start_and_random_images_have_one_shape_and_are_drawn_apart(start):
+    real = RealImages(plan_of(start=start, ipc=2, partition=2)[0])
+    first, again, other, random = real.start(3), real.start(3), real.start(4), real.random(3)
+    assert first.shape == random.shape == (2, 1, 8, 8)
+    assert first.equal(again)
+    assert not first.equal(other)
+    assert not first.equal(random)

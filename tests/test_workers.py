@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from idm_ray.plan import EvaluationJob
+from idm_ray.workers import ClassWorker, QueueWorker, evaluate, gather_images
+from tests.making_runs import plan_of
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return plan_of(classes_per_group=3)[0]
+
+
+def sequence(plan, iterations=2):
+    """The networks to match in each iteration."""
+    queue = QueueWorker(plan)
+    found = []
+    for iteration in range(iterations):
+        found.append(queue.begin(iteration))
+        queue.train(iteration)
+    return found
+
+
+def test_the_queue_reports_what_it_did(plan):
+    queue = QueueWorker(plan)
+    (snapshot,) = queue.begin(0)
+    report = queue.train(0)
+    assert (snapshot.age, snapshot.accuracy) == (0, 0)
+    assert (report.iteration, report.size, report.ages, report.accuracies) == (0, 4, (0,), (0,))
+    assert report.trained.images == 2 * 2 * 32
+    assert 0 <= report.trained.correct <= report.trained.images
+    assert snapshot.weights.dtype == np.float32
+    assert queue.peak_memory_bytes() > 2**20
+
+
+def test_groups_give_the_same_images_alone_together_and_at_any_pace(plan):
+    networks = sequence(plan)
+    together = ClassWorker(plan, range(4))
+    for iteration, snapshots in enumerate(networks):
+        together.run(iteration, snapshots)
+    parts = []
+    for groups in ([2], [3, 0], [1]):
+        worker = ClassWorker(plan, groups)
+        report = worker.run(0, *networks)
+        assert [group.classes for group in report.groups] == [plan.groups[g] for g in groups]
+        assert [group.first_iteration for group in report.groups] == [0] * len(groups)
+        assert report.groups[0].matching.shape == (2, len(plan.groups[groups[0]]))
+        assert report.busy_s > 0
+        parts.append(worker.images())
+    expected = gather_images(together.images())
+    assert expected.shape == (10, 1, 8, 8)
+    assert np.array_equal(gather_images(*parts), expected)
+
+
+def test_images_are_gathered_in_the_order_of_their_classes():
+    def group(*labels):
+        images = [np.full((2, 1, 4, 4), label, np.float32) for label in labels]
+        return np.stack(images)
+
+    gathered = gather_images({2: group(4), 0: group(0, 1)}, {1: group(2, 3)})
+    assert gathered.shape == (10, 1, 4, 4)
+    assert gathered[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_a_worker_s_images_are_a_copy(plan):
+    worker = ClassWorker(plan, [3])
+    before = worker.images()[3]
+    kept = before.copy()
+    worker.run(0, *sequence(plan, 1))
+    assert np.array_equal(before, kept)
+    assert not np.array_equal(worker.images()[3], kept)
+
+
+def job(subject, repeat=0):
+    return EvaluationJob(subject=subject, repeat=repeat, iteration=3)
+
+
+def test_equal_images_have_equal_accuracies_since_repeats_start_from_equal_networks(plan):
+    start = gather_images(ClassWorker(plan, range(4)).images())
+    for repeat in (0, 1):
+        expected = evaluate(plan, job("start", repeat))
+        assert evaluate(plan, job("condensed", repeat), start) == expected
+
+
+def test_repeats_and_subjects_differ(plan):
+    found = [evaluate(plan, job("random", repeat)) for repeat in (0, 1)]
+    found.append(evaluate(plan, job("start")))
+    assert len(set(found)) == 3
+    assert all(0 < accuracy <= 1 for accuracy in found)
+
+
+def test_evaluation_leaves_the_images_as_they_are(plan):
+    images = gather_images(ClassWorker(plan, range(4)).images())
+    before = images.copy()
+    evaluate(plan, job("condensed"), images)
+    assert np.array_equal(images, before)
+
+
+def test_whole_data_are_trained_on_for_epochs_of_their_own():
+    few, many = (plan_of(whole_epochs=epochs)[0] for epochs in (1, 8))
+    assert evaluate(many, job("whole")) > evaluate(few, job("whole"))
