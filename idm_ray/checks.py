@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from idm_ray.errors import UserError
 
+LARGEST = 1e30
+
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str = "option") -> None:
     """Refuse a name that is not known, naming the nearest one that is.
@@ -24,7 +26,7 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str = "opti
     known = tuple(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(name.lower(), known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(known)}"
             raise UserError(f"unknown {what} {name!r}; {hint}")
 
@@ -74,3 +76,11 @@ def at_least(name: str, value: float | str | None, least: int) -> None:
     """Refuse a number below `least`; words such as "auto" and None pass."""
     if isinstance(value, int | float) and value < least:
         raise wrong(name, value, f"at least {least}")
+
+
+def positive(name: str, value: float) -> None:
+    """Refuse a number that is not above 0, or too large for float32 arithmetic."""
+    if value <= 0:
+        raise wrong(name, value, "above 0")
+    if value > LARGEST:
+        raise wrong(name, value, f"at most {LARGEST:g}")

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,10 @@ from idm_ray import __version__
 from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.errors import IdmRayError, UserError
-from idm_ray.options import GroupedCommand, config_options, part_names
+from idm_ray.options import GroupedCommand, config_options, convert_text, part_names
+
+# Options of `condense` alone that a config file may hold as well.
+_NOT_OF_THE_CONFIG = ("out", "overwrite")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -44,6 +48,7 @@ def condense(out: Path | None, overwrite: bool, config_file: Path | None, **give
     """
     options = _read_config(config_file) if config_file else {}
     options |= {name: value for name, value in given.items() if value is not None}
+    out, overwrite = out or options.pop("out", None), overwrite or options.pop("overwrite", False)
     from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.terminal import Terminal  # noqa: PLC0415
 
@@ -65,6 +70,8 @@ def evaluate(
     """Train fresh networks on the condensed set FILE and test them on real images."""
     if data is None:
         raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise UserError(f"expected a folder for --json {json_file}, found none; create it first")
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
@@ -75,7 +82,7 @@ def evaluate(
         found = run(
             file,
             data=data,
-            networks=tuple(networks.split(",")) if networks else (),
+            networks=networks or (),
             listener=terminal,
             **options,
         )
@@ -96,9 +103,10 @@ def main() -> NoReturn:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except (click.ClickException, IdmRayError) as error:
-        if "--debug" in sys.argv:
-            raise
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except (click.ClickException, IdmRayError, OSError) as error:
         _complain(error)
         sys.exit(2 if isinstance(error, click.UsageError | UserError) else 1)
     except (KeyboardInterrupt, click.Abort):
@@ -107,7 +115,10 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _complain(error: click.ClickException | IdmRayError) -> None:
+def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
+    """Say in one line what was wrong, after the traceback if that was asked for."""
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
     text = error.format_message() if isinstance(error, click.ClickException) else str(error)
     print(f"idm-ray: {' '.join(text.split())}", file=sys.stderr)
 
@@ -133,5 +144,18 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"expected options as 'name: value' lines in {path}, found {content!r}")
     options = {str(name).replace("-", "_"): value for name, value in content.items()}
-    refuse_unknown(options, option_names())
-    return options
+    refuse_unknown(options, (*option_names(), *_NOT_OF_THE_CONFIG))
+    return {name: _from_yaml(name, value) for name, value in options.items()}
+
+
+def _from_yaml(name: str, value: Any) -> Any:
+    """A value as the command line would read it: YAML takes 1e-3 for text and off for false."""
+    if name == "compile" and isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, str) and name not in _NOT_OF_THE_CONFIG:
+        return convert_text(name, value)
+    return value
+
+
+if __name__ == "__main__":
+    main()

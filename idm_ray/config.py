@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from idm_ray.checks import at_least, check_types, refuse_unknown, wrong
+from idm_ray.checks import at_least, check_types, positive, refuse_unknown, wrong
 from idm_ray.errors import UserError
 
 AutoInt = int | Literal["auto"]
@@ -105,8 +105,7 @@ class CondenseConfig:
         at_least("seed", self.seed, 0)
         at_least("lambda_reg", self.lambda_reg, 0)
         at_least("classes_per_group", self.classes_per_group, 1)
-        if self.lr_img <= 0:
-            raise wrong("lr_img", self.lr_img, "above 0")
+        positive("lr_img", self.lr_img)
         if not 0 <= self.momentum_img < 1:
             raise wrong("momentum_img", self.momentum_img, "at least 0 and below 1")
         if self.network != "auto" and not re.fullmatch(r"convnet-[1-9]\d?", self.network):
@@ -160,8 +159,7 @@ class QueueConfig:
             at_least(name, getattr(self, name), 1)
         if self.queue_size and self.queue_init > self.queue_size:
             raise wrong("queue_init", self.queue_init, f"at most queue_size, {self.queue_size}")
-        if self.lr_net <= 0:
-            raise wrong("lr_net", self.lr_net, "above 0")
+        positive("lr_net", self.lr_net)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,6 +226,8 @@ class MachineConfig:
             at_least(name, getattr(self, name), 1)
         for name in ("cpus_per_actor", "gpus_per_actor", "wait_s"):
             at_least(name, getattr(self, name), 0)
+        if self.gpus_per_actor != "auto" and self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
+            raise wrong("gpus_per_actor", self.gpus_per_actor, "a part of 1, or a whole number")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -243,6 +243,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Check the parts against each other."""
+        if not isinstance(self.recipe, str):
+            raise wrong("recipe", self.recipe, "text")
         if self.condense.lambda_reg and not self.queue.queue_size:
             raise UserError(
                 f"lambda_reg {self.condense.lambda_reg:g} needs a model queue: fresh networks have "

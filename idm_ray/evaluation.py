@@ -9,13 +9,13 @@ from typing import Any
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
-from idm_ray.layout import settle
+from idm_ray.layout import evaluation_work, settle
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement
 from idm_ray.report import statistics
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import read_arrays
-from idm_ray.run import Listener, Started, make_runner
+from idm_ray.run import Listener, Started, absolute, make_runner, plain_values
 from idm_ray.workers import Images
 
 
@@ -38,8 +38,8 @@ class Evaluation:
 def evaluate(
     file: str | PathLike[str],
     *,
-    data: str,
-    networks: Sequence[str] = (),
+    data: str | PathLike[str],
+    networks: str | Sequence[str] = (),
     listener: Listener = lambda event: None,
     **options: Any,
 ) -> Evaluation:
@@ -48,7 +48,8 @@ def evaluate(
     Args:
         file: a condensed set.
         data: source whose test images are used; its classes and size must be the set's.
-        networks: names of networks; by default the one that the set was condensed with.
+        networks: names of networks, or one text with commas between them; by default the network
+            that the set was condensed with.
         listener: is told what happens, as it happens.
         **options: options of `idm_ray.config` for data, evaluation and machine, and `seed`.
 
@@ -57,13 +58,17 @@ def evaluate(
         UserError: wrong options, or data that do not fit the set.
     """
     images, _, card = read_arrays(file)
-    config = _config_of(card, data, options)
+    config = _config_of(card, fspath(data), plain_values(options))
     info = _info_for(card, open_dataset(config.data).info)
-    found = {}
-    for network in networks or (card.network,):
-        settled = settle(config.replace(network=network), info.image_shape, info.num_classes)
-        found[network] = _evaluate_network(settled, info, images, listener)
-    return Evaluation(file=fspath(file), data=data, networks=found)
+    config = absolute(config)
+    if isinstance(networks, str):
+        networks = [name.strip() for name in networks.split(",")]
+    settled = {
+        name: settle(config.replace(network=name), info.image_shape, info.num_classes)
+        for name in networks or (card.network,)
+    }
+    found = {name: _evaluate_network(one, info, images, listener) for name, one in settled.items()}
+    return Evaluation(file=fspath(file), data=fspath(data), networks=found)
 
 
 def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:
@@ -73,7 +78,6 @@ def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:
         "recipe": card.recipe,
         "ipc": card.ipc,
         "partition": card.partition,
-        "iterations": card.iterations,
         "seed": card.seed,
         "lr_net": card.protocol["lr_net"],
         "batch_train": card.protocol["batch_train"],
@@ -110,10 +114,11 @@ def _evaluate_network(
     config: RunConfig, info: DatasetInfo, images: Images, listener: Listener
 ) -> dict[str, Any]:
     jobs = [
-        EvaluationJob(subject="condensed", repeat=repeat, iteration=config.condense.iterations)
+        EvaluationJob(subject="condensed", repeat=repeat, iteration=0)
         for repeat in range(config.evaluation.repeats)
     ]
-    runner = make_runner(config, info)
+    work = evaluation_work(config, info.image_shape, info.num_classes)
+    runner = make_runner(config, info, pixels=work)
     try:
         for line in runner.notes:
             listener(Announcement(line))

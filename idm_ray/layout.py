@@ -77,7 +77,9 @@ def cut_groups(num_classes: int, classes_per_group: int) -> tuple[tuple[int, ...
     )
 
 
-def lay_out(machine: MachineConfig, *, num_groups: int, cpus: float, gpus: float) -> Layout:
+def lay_out(
+    machine: MachineConfig, *, num_groups: int, cpus: float, gpus: float, cpus_of_a_node: float
+) -> Layout:
     """Lay a run out over a cluster.
 
     Args:
@@ -85,11 +87,12 @@ def lay_out(machine: MachineConfig, *, num_groups: int, cpus: float, gpus: float
         num_groups: groups to share among the actors.
         cpus: CPUs of the cluster.
         gpus: GPUs of the cluster.
+        cpus_of_a_node: CPUs of its smallest node that has any.
 
     Returns:
         With `auto`: one actor less than there are GPUs, or CPUs, since the queue trains beside
-        them; GPUs are shared in equal parts where they do not suffice; cores are shared among all
-        processes that compute.
+        them; GPUs are shared in equal parts where they do not suffice; a node's cores are
+        shared among as many processes as may come to sit on it.
     """
     use_gpus = gpus > 0 and machine.gpus_per_actor != 0
     spare = max(1, int(gpus if use_gpus else cpus) - 1)
@@ -101,7 +104,7 @@ def lay_out(machine: MachineConfig, *, num_groups: int, cpus: float, gpus: float
         gpus_per_actor=_given(
             machine.gpus_per_actor, _share(gpus, actors + 1) if use_gpus else 0.0
         ),
-        threads=int(_given(machine.threads, max(1, int(cpus / (actors + 1))))),
+        threads=int(_given(machine.threads, max(1, int(cpus_of_a_node / (actors + 1))))),
         assignment=tuple(tuple(range(a, num_groups, actors)) for a in range(actors)),
         notes=(_cut_note(wanted, num_groups),) if machine.actors not in ("auto", actors) else (),
     )
@@ -120,7 +123,7 @@ def choose_numerics(
         machine: what was asked for.
         found: of every process that will compute.
         threads: of each.
-        pixels: through networks in the whole run; see `work_in_pixels`.
+        pixels: through networks; see `condensing_work`.
 
     Raises:
         UserError: the processes would compute on different devices.
@@ -145,10 +148,13 @@ def choose_numerics(
     )
 
 
-def work_in_pixels(
+def condensing_work(
     config: RunConfig, image_shape: Sequence[int], train_counts: Sequence[int]
 ) -> float:
-    """Pixels that go through networks in a run and its evaluation, in training counted thrice."""
+    """Pixels through networks while condensing, with a backward pass counted thrice.
+
+    Evaluation does not count: it must not decide about the arithmetic of the images.
+    """
     condense, queue = config.condense, config.queue
     matched = sum(min(condense.batch_real, count) for count in train_counts)
     tiles = len(train_counts) * condense.ipc * condense.partition**2
@@ -157,9 +163,15 @@ def work_in_pixels(
     if queue.queue_size:
         steps = queue.num_trained_models * queue.train_steps / queue.train_interval
         trained = 3 * steps * queue.batch_train
-    evaluated = 3 * config.evaluation.repeats * config.evaluation.eval_epochs * tiles
-    images = condense.iterations * (matched + trained) + evaluated
-    return images * image_shape[1] * image_shape[2]
+    return condense.iterations * (matched + trained) * image_shape[1] * image_shape[2]
+
+
+def evaluation_work(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> float:
+    """Pixels through networks in evaluation alone, counted likewise."""
+    evaluation = config.evaluation
+    tiles = num_classes * config.condense.ipc * config.condense.partition**2
+    steps = evaluation.repeats * evaluation.eval_epochs
+    return 3.0 * steps * tiles * image_shape[1] * image_shape[2]
 
 
 def _share(units: float, processes: int) -> float:

@@ -11,7 +11,7 @@ import torch
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.layout import choose_numerics, work_in_pixels
+from idm_ray.layout import choose_numerics
 from idm_ray.machine import look_around, num_cores, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Collector, Evaluated, Progress
@@ -33,6 +33,7 @@ class LocalRunner:
         config: settled.
         info: of the data.
         marks: iterations after which a copy of the images is evaluated, with the jobs for each.
+        pixels: through networks, by which compiling is decided.
     """
 
     def __init__(
@@ -40,34 +41,43 @@ class LocalRunner:
         config: RunConfig,
         info: DatasetInfo,
         marks: dict[int, tuple[EvaluationJob, ...]],
+        *,
+        pixels: float,
     ) -> None:
         machine = config.machine
         found = look_around(machine.device, gpu_assigned=torch.cuda.is_available())
         threads = num_cores() if machine.threads == "auto" else machine.threads
-        pixels = work_in_pixels(config, info.image_shape, info.train_counts)
         numerics = choose_numerics(machine, [found], threads=threads, pixels=pixels)
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.notes = (f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}",)
+        self.seconds = 0.0
         self.peak_memory_bytes = 0
         self._marks = marks
         self._images: Images
 
+    def start(self) -> tuple[str, ...]:
+        """Build the queue and the one worker that owns all groups."""
+        self._queue = QueueWorker(self.plan)
+        self._worker = ClassWorker(self.plan, range(len(self.plan.groups)))
+        return ()
+
     def condense(self) -> Iterator[Progress | Evaluated]:
-        """Run all iterations (Alg. 1)."""
-        iterations, groups = self.plan.config.condense.iterations, range(len(self.plan.groups))
-        queue, worker = QueueWorker(self.plan), ClassWorker(self.plan, groups)
-        collector = Collector(iterations=iterations, num_groups=len(groups), num_workers=1)
-        reported = time.perf_counter()
+        """Run all iterations (Alg. 1); `start` comes first."""
+        iterations, num_groups = self.plan.config.condense.iterations, len(self.plan.groups)
+        collector = Collector(iterations=iterations, num_groups=num_groups, num_workers=1)
+        reported_at = 0.0
         for iteration in range(iterations):
-            collector.add_worker(worker.run(iteration, queue.begin(iteration)))
-            collector.add_queue(queue.train(iteration))
-            for progress in collector.due(time.perf_counter() - reported):
-                reported = time.perf_counter()
+            began = time.perf_counter()
+            collector.add_worker(self._worker.run(iteration, self._queue.begin(iteration)))
+            collector.add_queue(self._queue.train(iteration))
+            self.seconds += time.perf_counter() - began
+            for progress in collector.due(self.seconds - reported_at):
+                reported_at = self.seconds
                 yield progress
             for job in self._marks.get(iteration + 1, ()):
-                images = gather_images(worker.images())
+                images = gather_images(self._worker.images())
                 yield Evaluated(job=job, accuracy=evaluate(self.plan, job, images))
-        self._images = gather_images(worker.images())
+        self._images = gather_images(self._worker.images())
         self.peak_memory_bytes = peak_memory_bytes()
 
     def adopt(self, images: Images) -> None:

@@ -4,6 +4,8 @@ import contextlib
 import os
 import resource
 import shutil
+import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,14 +55,14 @@ def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
             device="cuda",
             name=torch.cuda.get_device_name(),
             bfloat16=torch.cuda.get_device_capability() >= (8, 0),
-            compiler=True,
+            compiler=_can_compile(),
             cores=num_cores(),
         )
     return Capabilities(
         device="cpu",
         name=_processor_name(),
         bfloat16=_cpu_multiplies_bfloat16(),
-        compiler=any(shutil.which(name) for name in ("g++", "clang++", "c++")),
+        compiler=_can_compile(),
         cores=num_cores(),
     )
 
@@ -83,13 +85,20 @@ def peak_memory_bytes() -> int:
         fields = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith("kB")}
         mapped = int(fields["RssFile"]) + int(fields["RssShmem"])
         return max(0, int(fields["VmHWM"]) - mapped) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _cpu_multiplies_bfloat16() -> bool:
     # torch has no public question for this; without the private ones the answer is no.
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def _can_compile() -> bool:
+    """Whether torch finds what it compiles with: a compiler and Python's headers."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return headers.exists() and any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 
 
 def _processor_name() -> str:

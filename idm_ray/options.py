@@ -75,11 +75,13 @@ def _describe_options() -> Iterator[tuple[str, str, Any, Any]]:
             yield field.name, " ".join(helps[field.name].split()), field.default, hints[field.name]
 
 
-def _convert(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
-    """Turn an option's text into what its annotation allows; ranges are the config's business."""
-    if text is None:
-        return None
-    hint = option_types()[str(param.name)]
+def convert_text(name: str, text: str, shown: str | None = None) -> Any:
+    """Turn an option's text into what its annotation allows; ranges are the config's business.
+
+    Raises:
+        UserError: it allows nothing of this kind.
+    """
+    hint = option_types()[name]
     for allowed in alternatives(hint):
         if allowed in (int, float):
             try:
@@ -88,7 +90,11 @@ def _convert(ctx: click.Context, param: click.Parameter, text: str | None) -> An
                 continue
         if allowed is str or text == allowed:
             return text
-    raise UserError(f"{param.opts[0]} must be {describe_type(hint)}, got {text!r}")
+    raise UserError(f"{shown or name} must be {describe_type(hint)}, got {text!r}")
+
+
+def _convert(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
+    return None if text is None else convert_text(str(param.name), text, param.opts[0])
 
 
 def _metavar(hint: Any) -> str:

@@ -107,7 +107,7 @@ class Collector:
             queue=_summarise(
                 [self._queue.pop(i) for i in range(there.start, there.stop) if i in self._queue]
             ),
-            waiting=max(0.0, 1 - self._busy_s / (elapsed_s * self._num_workers)),
+            waiting=max(0.0, 1 - self._busy_s / max(elapsed_s * self._num_workers, 1e-9)),
         )
         self._reported, self._busy_s = self._finished, 0.0
 

@@ -13,7 +13,7 @@ from idm_ray.algorithm.numerics import to_network_input
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.synthetic import num_start_images, start_from_noise, start_from_tiles
 from idm_ray.config import RunConfig
-from idm_ray.data.dataset import DatasetInfo, ImageDataset, open_dataset
+from idm_ray.data.dataset import DatasetInfo, ImageDataset, Split, open_dataset
 from idm_ray.data.sampling import random_set_rows, real_batch_rows, start_rows, train_batch_rows
 from idm_ray.errors import DataError
 from idm_ray.plan import Plan
@@ -78,7 +78,7 @@ class RealImages:
             model=model,
             step=step,
         )
-        return self._load(train.images, rows), self._labels(train.labels[rows])
+        return self._load(train.images, rows), self._labels(train, rows)
 
     def start(self, label: int) -> Tensor:
         """(ipc, C, H, W): the first synthetic images of a class."""
@@ -105,7 +105,7 @@ class RealImages:
 
         def take(indices: Tensor) -> tuple[Tensor, Tensor]:
             rows = indices.numpy()
-            return self._load(train.images, rows), self._labels(train.labels[rows])
+            return self._load(train.images, rows), self._labels(train, rows)
 
         return TrainingImages(count=len(train.images), take=take)
 
@@ -114,11 +114,13 @@ class RealImages:
         test = self._dataset.test
         for first in range(0, len(test.images), TEST_BATCH):
             rows = np.arange(first, min(first + TEST_BATCH, len(test.images)))
-            yield self._load(test.images, rows), self._labels(test.labels[rows])
+            yield self._load(test.images, rows), self._labels(test, rows)
 
     def _load(self, images: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))
         return to_network_input(pixels.to(self._mean.device), self._mean, self._std)
 
-    def _labels(self, labels: np.ndarray[Any, Any]) -> Tensor:
+    def _labels(self, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
+        # Rows are sorted by class.
+        labels = np.searchsorted(split.offsets, rows, side="right") - 1
         return torch.from_numpy(labels).to(self._mean.device)

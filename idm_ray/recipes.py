@@ -5,12 +5,12 @@ text differ (README, "Deviations"); the published ones give the published figure
 a known data set gets. Cost and accuracy of each are in the README's result table.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from idm_ray.checks import refuse_unknown
-from idm_ray.config import UNUSED_BY_DM, option_names
+from idm_ray.config import UNUSED_BY_DM, RunConfig, option_names
 
 Options = Mapping[str, Any]
 
@@ -219,23 +219,37 @@ def _default_recipe(ipc: int, facts: Facts) -> Recipe:
     return Recipe(name="default", origin=origin, options=options)
 
 
-def resolve_options(given: Options, facts: Facts) -> tuple[dict[str, Any], Recipe, Sequence[str]]:
+def split_options(given: Options) -> tuple[dict[str, Any], list[str]]:
+    """The given options that the method uses, and the names of those it does not, for a warning.
+
+    Those that say what the method does anyhow, as in the config of an earlier run, need none.
+
+    Raises:
+        UserError: an unknown option.
+    """
+    refuse_unknown(given, option_names())
+    unused = UNUSED_BY_DM if given.get("method") == "dm" else ()
+    anyhow = {**RunConfig().flat(), **_DM}
+    return (
+        {name: value for name, value in given.items() if name not in unused},
+        [name for name in given if name in unused and given[name] != anyhow[name]],
+    )
+
+
+def resolve_options(used: Options, facts: Facts) -> tuple[dict[str, Any], Recipe]:
     """Put a recipe under the options that the user gave.
 
     Args:
-        given: flat options from the command line, a config file or Python; they win.
+        used: flat options from the command line, a config file or Python, that the method uses;
+            they win.
         facts: of the data.
 
     Returns:
-        All flat options, the recipe, and the given options that the method does not use: those
-        are left out.
+        All flat options, and the recipe.
 
     Raises:
-        UserError: an unknown option or recipe.
+        UserError: an unknown recipe.
     """
-    refuse_unknown(given, option_names())
-    method, ipc = given.get("method", "idm"), given.get("ipc", 1)
-    recipe = choose_recipe(given.get("recipe", "auto"), method, ipc, facts)
-    unused = [name for name in given if method == "dm" and name in UNUSED_BY_DM]
-    used = {name: value for name, value in given.items() if name not in unused}
-    return {**recipe.options, **used, "recipe": recipe.name}, recipe, unused
+    method, ipc = used.get("method", "idm"), used.get("ipc", 1)
+    recipe = choose_recipe(used.get("recipe", "auto"), method, ipc, facts)
+    return {**recipe.options, **used, "recipe": recipe.name}, recipe

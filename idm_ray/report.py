@@ -1,5 +1,6 @@
 """What a run says of itself: metrics, summary, card, and where its numbers come from."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import platform
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from idm_ray import __version__
 from idm_ray.plan import Plan
 from idm_ray.progress import Evaluated, Progress
 from idm_ray.results.card import Card
@@ -108,7 +110,7 @@ def metrics_line(event: Progress | Evaluated, seconds: float) -> dict[str, Any]:
 
     Args:
         event: what there is to tell.
-        seconds: since condensing, or the final evaluation, began.
+        seconds: since condensing began.
     """
     if isinstance(event, Evaluated):
         job = dataclasses.asdict(event.job)
@@ -170,14 +172,19 @@ def provenance(plan: Plan) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("idm_ray", "torch", "ray", "numpy")
-    found = {name: importlib.metadata.version(name) for name in packages}
+    found = {"idm_ray": __version__}
+    for name in ("torch", "ray", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
     return found | {"python": platform.python_version()}
 
 
 def _commit() -> str | None:
     """The commit of this checkout, marked if files were changed; None for an installed package."""
     package = Path(__file__).parent
+    if not (package.parent / ".git").exists():
+        # Installed inside somebody else's repository, its commit would say nothing of ours.
+        return None
     try:
         done = subprocess.run(
             ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40"],

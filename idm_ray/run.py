@@ -1,6 +1,7 @@
 """A whole run: from options to a run's folder with the condensed set and what it is worth."""
 
 import importlib
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from idm_ray import recipes
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
-from idm_ray.layout import settle
+from idm_ray.layout import condensing_work, settle
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.report import (
@@ -53,9 +54,15 @@ class Runner(Protocol):
 
     plan: Plan
     notes: tuple[str, ...]
+    seconds: float
+    """Of condensing alone."""
     peak_memory_bytes: int
+    """Of all processes that condensed."""
 
-    def condense(self) -> Iterator[Announcement | Progress | Evaluated]:
+    def start(self) -> tuple[str, ...]:
+        """Start what condenses; lines for people about where it is."""
+
+    def condense(self) -> Iterator[Progress | Evaluated]:
         """Run all iterations."""
 
     def adopt(self, images: Images) -> None:
@@ -95,37 +102,50 @@ def condense(
         ActorLostError: a process of the run died.
     """
     # Wrong values are refused before any data is read; lambda_reg depends on the recipe.
-    info = open_dataset(RunConfig.from_flat({"lambda_reg": 0.0, **options}).data).info
-    config, notes = _resolve(options, info)
-    folder = RunFolder.create(out or _default_folder(config, info), overwrite=overwrite)
-    for note in (*notes, Announcement(f"writing to {folder.path}")):
+    used, unused = recipes.split_options(plain_values(options))
+    # Wrong values are refused before any data is read; the weight depends on the recipe.
+    info = open_dataset(RunConfig.from_flat({"lambda_reg": 0.0, **used}).data).info
+    config, notes = _resolve(used, info)
+    if unused:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        text = f"method {config.condense.method} does not use {names}: ignored"
+        notes.append(Announcement(text, warning=True))
+    path = Path(out or _default_folder(config, info))
+    RunFolder.check(path, overwrite=overwrite)
+    for note in (*notes, Announcement(f"writing to {path}")):
         listener(note)
-    runner = make_runner(config, info)
+    work = condensing_work(config, info.image_shape, info.train_counts)
+    runner = make_runner(config, info, pixels=work)
     try:
-        for line in runner.notes:
+        for line in (*runner.notes, _describe_numerics(runner.plan)):
             listener(Announcement(line))
-        listener(Announcement(_describe_numerics(runner.plan)))
-        return _run(runner, folder, listener)
+        # Not before: what cannot start must not remove an earlier run.
+        return _run(runner, RunFolder.create(path, overwrite=overwrite), listener)
     finally:
         runner.close()
+
+
+def plain_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with paths as text."""
+    return {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
 
 
 def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     plan = runner.plan
     folder.write_config(provenance(plan))
+    for line in runner.start():
+        listener(Announcement(line))
     began = time.perf_counter()
     listener(Started("condense", plan.config.condense.iterations))
     rate = RateMeter(plan)
     for event in runner.condense():
         seconds = time.perf_counter() - began
-        if not isinstance(event, Announcement):
-            folder.log(metrics_line(event, seconds) | rate.measure(event, seconds))
+        folder.log(metrics_line(event, seconds) | rate.measure(event, seconds))
         listener(event)
-    seconds = time.perf_counter() - began
     # The result is safe before its evaluation, which takes longer than condensing small sets.
     runner.write(folder.path, make_card(plan, evaluation=None))
-    accuracies = _evaluate(runner, folder, listener)
-    summary = summarise(plan, seconds, runner.peak_memory_bytes, accuracies)
+    accuracies = _evaluate(runner, folder, listener, began)
+    summary = summarise(plan, runner.seconds, runner.peak_memory_bytes, accuracies)
     replace_card(folder.condensed_path, make_card(plan, evaluation=summary["evaluation"]))
     folder.write_summary(summary)
     finished = Finished(folder.path, summary)
@@ -133,10 +153,11 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     return finished
 
 
-def _evaluate(runner: Runner, folder: RunFolder, listener: Listener) -> dict[str, list[float]]:
+def _evaluate(
+    runner: Runner, folder: RunFolder, listener: Listener, began: float
+) -> dict[str, list[float]]:
     """Accuracies by subject, in the order of the repeats."""
     jobs = _final_jobs(runner.plan.config)
-    began = time.perf_counter()
     found: dict[EvaluationJob, float] = {}
     listener(Started("evaluate", len(jobs)))
     for event in runner.evaluate(jobs):
@@ -154,9 +175,9 @@ def _resolve(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, 
     facts = recipes.Facts(
         known_as=info.known_as, image_shape=info.image_shape, train_counts=info.train_counts
     )
-    resolved, recipe, unused = recipes.resolve_options(options, facts)
-    resolved["data"] = locate(info.source)
-    config = settle(RunConfig.from_flat(resolved), info.image_shape, info.num_classes)
+    resolved, recipe = recipes.resolve_options(options, facts)
+    config = absolute(RunConfig.from_flat(resolved))
+    config = settle(config, info.image_shape, info.num_classes)
     notes = [
         Announcement(
             f"{info.name}: {info.num_classes} classes, {sum(info.train_counts)} training and "
@@ -167,26 +188,35 @@ def _resolve(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, 
     if info.skipped:
         some = "; ".join(info.unreadable)
         notes.append(Announcement(f"left out {info.skipped} unreadable images: {some}", True))
-    if unused:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        notes.append(
-            Announcement(f"method {config.condense.method} does not use {names}: ignored", True)
-        )
     return config, notes
+
+
+def absolute(config: RunConfig) -> RunConfig:
+    """The config with paths that every process finds, whatever its working directory."""
+    cache_dir = config.data.cache_dir
+    return config.replace(
+        data=locate(config.data.data), cache_dir=cache_dir and os.path.abspath(cache_dir)
+    )
 
 
 def _default_folder(config: RunConfig, info: DatasetInfo) -> Path:
     return next_free("runs", f"{info.name}-{config.condense.method}-ipc{config.condense.ipc}")
 
 
-def make_runner(config: RunConfig, info: DatasetInfo) -> Runner:
-    """The runner that a settled config asks for, its resources reserved."""
+def make_runner(config: RunConfig, info: DatasetInfo, *, pixels: float) -> Runner:
+    """The runner that a settled config asks for, its resources reserved.
+
+    Args:
+        config: settled.
+        info: of the data.
+        pixels: through networks, by which compiling is decided.
+    """
     # Each runner is heavy, and the local one must work where there is no Ray.
     if config.machine.local:
         kind = importlib.import_module("idm_ray.local").LocalRunner
     else:
         kind = importlib.import_module("idm_ray.runtime.driver").RayRunner
-    runner: Runner = kind(config, info, _marks(config))
+    runner: Runner = kind(config, info, _marks(config), pixels=pixels)
     return runner
 
 

@@ -62,7 +62,9 @@ class Terminal:
         elif isinstance(event, Evaluated):
             self._evaluated(event)
         elif isinstance(event, Finished):
-            self.show(result_table(event.summary))
+            if event.summary["evaluation"]:
+                self.show(result_table(event.summary))
+            self.close()
             self._console.print(escape(f"condensed set and gallery in {event.folder}"))
 
     def close(self) -> None:
@@ -103,18 +105,17 @@ class Terminal:
 
     def _advance(self, done: int, info: str) -> None:
         self._done = done
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, info=info)
-            return
         now = time.monotonic()
+        each = f"{(now - self._began) / done:.2f} s each"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, info=f"{each}, {info}")
+            return
         if done < self._total and now - self._last_line < LINE_EVERY_S:
             return
         self._last_line = now
-        rate = done / max(now - self._began, 1e-9)
-        left = (self._total - done) / rate
+        left = (now - self._began) / done * (self._total - done)
         self._console.print(
-            f"{self._what} {done}/{self._total}  {1 / rate:.2f} s each, {_duration(left)} left  "
-            f"{info}"
+            f"{self._what} {done}/{self._total}  {each}, {_duration(left)} left  {info}"
         )
 
 
@@ -122,8 +123,8 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     """Test accuracies, mean and standard deviation with their n, each beside its protocol."""
     kept = summary["ipc"] * summary["num_classes"]
     table = Table(
-        title=f"{summary['source']}: {summary['ipc']} per class, {kept} images, "
-        f"{100 * summary['ratio']:.2g} % of the training images",
+        title=f"{escape(summary['source'])}: {summary['ipc']} per class, {kept} images, "
+        f"{100 * summary['ratio']:.3g} % of the training images",
         title_justify="left",
         caption=f"{summary['iterations']} iterations in {_duration(summary['seconds'])} "
         f"({summary['seconds_per_iteration']:.2f} s each), "
@@ -146,7 +147,9 @@ def result_table(summary: Mapping[str, Any]) -> Table:
 
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Test accuracies by network."""
-    table = Table(title=f"{evaluation.file} tested on {evaluation.data}", title_justify="left")
+    table = Table(
+        title=escape(f"{evaluation.file} tested on {evaluation.data}"), title_justify="left"
+    )
     table.add_column("network")
     for name in ("test accuracy, %", "networks", "epochs"):
         table.add_column(name, justify="right")
@@ -156,12 +159,13 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 
 def _accuracy(result: Mapping[str, Any]) -> str:
-    return f"{100 * result['mean']:.1f} ± {100 * result['std']:.1f}"
+    mean = f"{100 * result['mean']:.1f}"
+    return f"{mean} ± {100 * result['std']:.1f}" if result["repeats"] > 1 else mean
 
 
 def _losses(progress: Progress) -> str:
     parts = [f"{name.replace('_', ' ')} {value:.4g}" for name, value in progress.losses.items()]
-    if "matched_accuracy" in progress.queue:
+    if progress.queue.get("matched_age"):
         parts.append(f"matched networks {100 * progress.queue['matched_accuracy']:.0f} %")
     return ", ".join(parts)
 

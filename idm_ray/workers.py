@@ -18,7 +18,7 @@ from idm_ray.algorithm.evaluate import Protocol, TrainingImages, accuracy, fit, 
 from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
 from idm_ray.algorithm.networks import init_parameters
-from idm_ray.algorithm.numerics import FlatNetwork
+from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
@@ -40,6 +40,15 @@ class WorkerReport:
     busy_s: float
 
 
+def _prepare_process(numerics: Numerics) -> None:
+    """Settings of torch that hold for the whole process."""
+    torch.set_num_threads(numerics.threads)
+    if numerics.compile:
+        # Every batch shape is compiled by itself. A process that lives long sees more than the 8
+        # that torch takes by default, and would go on uncompiled without a word.
+        torch._dynamo.config.recompile_limit = 64
+
+
 class QueueWorker:
     """Owns the model queue and its networks.
 
@@ -48,7 +57,7 @@ class QueueWorker:
     """
 
     def __init__(self, plan: Plan) -> None:
-        torch.set_num_threads(plan.numerics.threads)
+        _prepare_process(plan.numerics)
         self._server = ModelServer(
             plan.config.queue,
             plan.build_network(),
@@ -80,7 +89,7 @@ class ClassWorker:
     """
 
     def __init__(self, plan: Plan, groups: Sequence[int]) -> None:
-        torch.set_num_threads(plan.numerics.threads)
+        _prepare_process(plan.numerics)
         self._real = RealImages(plan)
         network = FlatNetwork(plan.build_network(), plan.numerics).freeze()
         self._groups = {g: self._make_group(plan, plan.groups[g], network) for g in groups}
@@ -128,7 +137,7 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
     Returns:
         Accuracy on the test images, a fraction.
     """
-    torch.set_num_threads(plan.numerics.threads)
+    _prepare_process(plan.numerics)
     real = RealImages(plan)
     device = torch.device(plan.numerics.device)
     # Repeats of all subjects start from the same networks, so that their differences are paired.

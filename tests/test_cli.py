@@ -290,7 +290,7 @@ def test_what_the_method_does_not_use_is_named_in_one_warning(tmp_path):
     warnings = [line for line in outcome.err.splitlines() if line.startswith("warning")]
     assert warnings == [
         "warning: method dm does not use --partition, --queue-size, --push-interval, "
-        "--train-interval, --train-steps: ignored"
+        "--train-steps: ignored"
     ]
 
 
@@ -330,3 +330,42 @@ def test_an_evaluation_prints_a_table_and_writes_json(tmp_path, a_set):
         assert list(result) == names
         assert (result["protocol"], result["epochs"], result["repeats"]) == ("paper", 2, 1)
         assert result["accuracies"] == [result["mean"]]
+
+
+def test_a_recipe_that_is_no_text_is_refused(tmp_path):
+    assert refused_config(tmp_path, "recipe: 5").startswith("recipe must be text")
+
+
+def test_a_json_file_that_cannot_be_written_is_refused_first(tmp_path, a_set):
+    assert "--json" in refusal("evaluate", a_set, *EVALUATE, "--json", tmp_path / "no" / "x.json")
+
+
+def test_without_a_command_the_help_is_shown():
+    assert command().err.count("\n") > 5
+
+
+def test_a_config_may_hold_what_yaml_reads_in_its_own_way(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(f"lr-img: 1e-3\ncompile: off\nout: {tmp_path / 'there'}\n")
+    words = as_words(**TINY)
+    assert command("condense", "--config", config, *words).status == 0
+    options = yaml.safe_load((tmp_path / "there" / "config.yaml").read_text())["options"]
+    assert (options["lr_img"], options["compile"]) == (1e-3, "off")
+
+
+def test_the_training_loss_of_a_network_that_diverges_ends_in_one_line(tmp_path):
+    words = as_words(**TINY | {"lr_net": 1e20})
+    outcome = command("condense", "--out", tmp_path / "run", *words)
+    assert outcome.status == 1
+    last = outcome.err.splitlines()[-1]
+    assert re.fullmatch("idm-ray: the training loss of model . is not finite .* lr_net.*", last)
+    assert "Traceback" not in outcome.err
+
+
+def test_a_config_of_a_dm_run_is_taken_again_without_a_warning(tmp_path):
+    words = as_words(**TINY | {"method": "dm"})
+    assert command("condense", "--out", tmp_path / "a", *words).status == 0
+    config = tmp_path / "a" / "config.yaml"
+    again = command("condense", "--config", config, "--out", tmp_path / "b")
+    assert again.status == 0
+    assert "warning" not in again.err

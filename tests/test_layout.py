@@ -6,17 +6,24 @@ from idm_ray.errors import UserError
 from idm_ray.layout import (
     MIN_PIXELS_TO_COMPILE,
     choose_numerics,
+    condensing_work,
     cut_groups,
     default_group_size,
+    evaluation_work,
     lay_out,
     settle,
-    work_in_pixels,
 )
 from idm_ray.machine import Capabilities
 
 
 def laid_out(num_groups=5, cpus=2, gpus=0, **machine):
-    return lay_out(MachineConfig(**machine), num_groups=num_groups, cpus=cpus, gpus=gpus)
+    return lay_out(
+        MachineConfig(**machine),
+        num_groups=num_groups,
+        cpus=cpus,
+        gpus=gpus,
+        cpus_of_a_node=cpus,
+    )
 
 
 def config(**options):
@@ -223,9 +230,9 @@ def test_matching_counts_the_real_images_of_each_class_up_to_the_batch():
     options = {**DM, "iterations": 7, "batch_real": 30}
     tiles = 3 * 3 * 2**2  # of three classes, forward and backward, two by two
     matched = 7 * (30 + 20 + 30 + tiles) * 8 * 6
-    assert work_in_pixels(config(**options), (1, 8, 6), (100, 20, 30)) == matched
+    assert condensing_work(config(**options), (1, 8, 6), (100, 20, 30)) == matched
     twice = config(**options, num_matched_models=2)
-    assert work_in_pixels(twice, (1, 8, 6), (100, 20, 30)) == 2 * matched
+    assert condensing_work(twice, (1, 8, 6), (100, 20, 30)) == 2 * matched
 
 
 def test_training_in_the_queue_counts_three_times_for_its_backward_pass():
@@ -233,17 +240,23 @@ def test_training_in_the_queue_counts_three_times_for_its_backward_pass():
     queue = {"num_trained_models": 2, "train_steps": 10, "batch_train": 16, "train_interval": 4}
     with_queue = config(**options | queue | {"queue_size": 10})
     without = config(**DM | {"iterations": 60})
-    difference = work_in_pixels(with_queue, (1, 8, 8), (5, 5)) - work_in_pixels(
+    difference = condensing_work(with_queue, (1, 8, 8), (5, 5)) - condensing_work(
         without, (1, 8, 8), (5, 5)
     )
     assert difference == 60 / 4 * 2 * 10 * 16 * 3 * 64
 
 
-def test_work_grows_with_the_number_of_evaluations():
-    none, one, two = (
-        work_in_pixels(config(**DM | {"repeats": n}), (1, 8, 8), (5, 5)) for n in (0, 1, 2)
+def test_evaluation_does_not_decide_about_the_arithmetic_of_the_images():
+    none, many = (
+        condensing_work(config(**DM | {"repeats": n}), (1, 8, 8), (5, 5)) for n in (0, 100)
     )
-    assert two - one == one - none > 0
+    assert none == many
+
+
+def test_the_work_of_evaluation_is_that_of_training_its_networks():
+    options = DM | {"ipc": 3, "partition": 2, "repeats": 4, "eval_epochs": 50}
+    found = evaluation_work(config(**options), (1, 8, 6), 7)
+    assert found == 4 * 50 * (7 * 3 * 2**2) * 3 * 8 * 6
 
 
 # --- What once went wrong ---
@@ -259,3 +272,9 @@ def test_shares_of_gpus_fit_on_single_gpus(actors, gpus):
 def test_there_are_at_least_five_groups_where_there_are_five_classes(num_classes):
     size = default_group_size(config(), (1, 8, 8), num_classes)
     assert len(cut_groups(num_classes, size)) >= min(5, num_classes)
+
+
+def test_threads_are_shared_out_within_the_smallest_node():
+    machine = MachineConfig()
+    layout = lay_out(machine, num_groups=5, cpus=256, gpus=0, cpus_of_a_node=32)
+    assert (layout.actors, layout.threads) == (5, 5)

@@ -3,7 +3,14 @@ import pytest
 from idm_ray.config import UNUSED_BY_DM, RunConfig
 from idm_ray.data.known import KNOWN
 from idm_ray.errors import UserError
-from idm_ray.recipes import PUBLISHED, Facts, choose_recipe, recipe_names, resolve_options
+from idm_ray.recipes import (
+    PUBLISHED,
+    Facts,
+    choose_recipe,
+    recipe_names,
+    resolve_options,
+    split_options,
+)
 
 # The authors' published commands.
 #                                                    steps per  real
@@ -70,8 +77,9 @@ def facts(known_as=None, *, size=32, counts=(500,) * 10):
 
 
 def resolved(known_as=None, **given):
-    """All options of a run, and what `resolve_options` says beside them."""
-    options, recipe, unused = resolve_options(given, facts(known_as))
+    """All options of a run, and what is said beside them."""
+    used, unused = split_options(given)
+    options, recipe = resolve_options(used, facts(known_as))
     return RunConfig.from_flat(options).flat(), recipe, unused
 
 
@@ -205,7 +213,7 @@ def test_dm_has_settings_of_its_own_wherever_idm_differs(data, ipc):
 
 def test_dm_keeps_a_smaller_batch():
     assert resolved("imagenet_subset", method="dm")[0]["batch_real"] == 128
-    options, _, _ = resolve_options({"method": "dm"}, facts(counts=(3, 40)))
+    options, _ = resolve_options({"method": "dm"}, facts(counts=(3, 40)))
     assert options["batch_real"] == 40
 
 

@@ -91,7 +91,10 @@ def test_a_long_line_is_not_cut_or_wrapped():
 
 
 def test_without_a_terminal_the_last_step_is_a_plain_line():
-    text = shown(Started("condense", 3), *(progress(i, matched_accuracy=0.456) for i in (1, 2, 3)))
+    text = shown(
+        Started("condense", 3),
+        *(progress(i, matched_accuracy=0.456, matched_age=10) for i in (1, 2, 3)),
+    )
     (line,) = text.splitlines()
     assert line.startswith("condense 3/3  0.00 s each, 0 s left  ")
     assert line.endswith("matching loss 12.35, regularization 0.5, matched networks 46 %")
@@ -142,7 +145,7 @@ def test_accuracies_stand_beside_their_number_and_their_epochs():
     assert rows(text) == [
         ["IDM", "91.2 ± 1.5", "5", "200"],
         ["its own start", "50.0 ± 2.0", "3", "200"],
-        ["whole data", "98.7 ± 0.0", "1", "40"],
+        ["whole data", "98.7", "1", "40"],
     ]
     header = next(line for line in text.splitlines() if line.startswith("┃"))
     assert [cell.strip() for cell in header.strip("┃").split("┃")] == [
@@ -155,7 +158,7 @@ def test_accuracies_stand_beside_their_number_and_their_epochs():
 
 def test_the_table_says_what_was_kept_and_what_it_cost():
     lines = printed(result_table(SUMMARY)).splitlines()
-    title = "digits: 2 per class, 20 images, 1.4 % of the training images"
+    title = "digits: 2 per class, 20 images, 1.39 % of the training images"
     assert lines[0].strip() == title
     cost = "1000 iterations in 4 min 10 s (0.25 s each), 1.5 GB, float32 on cpu"
     assert lines[-1].strip() == cost
@@ -185,3 +188,10 @@ def test_an_evaluation_has_a_row_for_each_network():
         ["convnet-3", "50.0 ± 1.0", "5", "1000"],
         ["convnet-4", "25.0 ± 2.0", "3", "300"],
     ]
+
+
+@pytest.mark.parametrize("name", ["[a]", "x[bold]y", "x[/a]"])
+def test_brackets_in_names_are_shown_in_tables(name):
+    assert printed(result_table(SUMMARY | {"source": name})).lstrip().startswith(f"{name}: 2 per")
+    found = Evaluation(file=f"runs/{name}/c.parquet", data=name, networks={})
+    assert f"{name}/c.parquet tested on {name}" in printed(evaluation_table(found))

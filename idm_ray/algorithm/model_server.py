@@ -4,6 +4,7 @@ Training reads real images only, so the networks served for iterations 0, 1, 2, 
 sequence, whatever the synthetic images do meanwhile.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.steps import TrainMetrics, train_step
 from idm_ray.config import QueueConfig
+from idm_ray.errors import NonFiniteLossError
 
 TrainingBatches = Callable[[int, int], tuple[Tensor, Tensor]]
 """(model id, step of that model) -> normalised images (B, C, H, W) and labels (B,)."""
@@ -153,6 +155,11 @@ class ModelServer:
             )
         model.weights.copy_(self._network.weights)
         metrics = TrainMetrics.total(steps)
+        if not math.isfinite(metrics.loss):
+            raise NonFiniteLossError(
+                f"the training loss of model {model_id} is not finite after {step + 1} steps; "
+                "lower lr_net, or use precision float32"
+            )
         if self._config.accuracy_window == "last":
             model.correct = model.seen = 0
         model.correct += metrics.correct

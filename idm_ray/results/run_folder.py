@@ -49,16 +49,9 @@ class RunFolder:
             UserError: The folder holds a run and `overwrite` is off, it is a file, or nothing
                 can be written into it.
         """
-        folder = cls(Path(path))
-        if folder.path.exists() and not folder.path.is_dir():
-            raise UserError(f"expected a folder at {path}, found a file; choose another --out")
+        folder = cls.check(path, overwrite=overwrite)
         try:
             if folder._holds_run():
-                if not overwrite:
-                    raise UserError(
-                        f"expected a new folder, found a run in {path}; add --overwrite or "
-                        "choose another --out"
-                    )
                 folder._remove_run()
             folder.path.mkdir(parents=True, exist_ok=True)
             # Permissions and mount options tell less than an attempt does.
@@ -69,6 +62,23 @@ class RunFolder:
                 f"expected a folder to write to at {path}, found: {error.strerror}; choose "
                 "another --out"
             ) from error
+        return folder
+
+    @classmethod
+    def check(cls, path: str | os.PathLike[str], *, overwrite: bool) -> "RunFolder":
+        """Refuses what `create` would refuse at first sight, and changes nothing.
+
+        Raises:
+            UserError: The folder holds a run and `overwrite` is off, or it is a file.
+        """
+        folder = cls(Path(path))
+        if folder.path.exists() and not folder.path.is_dir():
+            raise UserError(f"expected a folder at {path}, found a file; choose another --out")
+        if folder._holds_run() and not overwrite:
+            raise UserError(
+                f"expected a new folder, found a run in {path}; add --overwrite or "
+                "choose another --out"
+            )
         return folder
 
     @property

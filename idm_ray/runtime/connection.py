@@ -39,10 +39,13 @@ _prepare_environment()
 
 import ray  # noqa: E402 -- after the settings above
 
-from idm_ray.errors import ActorLostError, IdmRayError  # noqa: E402
+from idm_ray.errors import ActorLostError, IdmRayError, ResourceError  # noqa: E402
 
 # It advises to switch off the very token that was set above.
 logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+
+# Whether this process runs a cluster of its own.
+_STARTED_HERE = False
 
 _LOGGING: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
 
@@ -57,7 +60,7 @@ def connect() -> bool:
         Whether a cluster was started here, which then ends with this process.
     """
     if ray.is_initialized():
-        return False
+        return _STARTED_HERE
     # Ray takes SIGTERM for itself; what this process wants done then stays its own affair.
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -68,10 +71,19 @@ def connect() -> bool:
 
 
 def _connect() -> bool:
-    if _named_cluster() is None:
+    global _STARTED_HERE  # noqa: PLW0603 -- Ray itself is global to the process
+    address = _named_cluster()
+    if address is None:
         ray.init(address="local", include_dashboard=False, **_LOGGING)
+        _STARTED_HERE = True
         return True
-    ray.init(**_LOGGING)
+    try:
+        ray.init(**_LOGGING)
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise ResourceError(
+            f"expected a Ray cluster at RAY_ADDRESS {address}, found none that answers; start it, "
+            "correct the address, or unset RAY_ADDRESS to use this machine alone"
+        ) from error
     return False
 
 
@@ -88,5 +100,9 @@ def fetch(references: Any) -> Any:
         if isinstance(error.cause, IdmRayError):
             raise error.cause from error
         raise
-    except ray.exceptions.RayActorError as error:
-        raise ActorLostError(f"a process of this run died: {error}") from error
+    except ray.exceptions.RayError as error:
+        # Its text is many lines of where and when; the first says what.
+        first = str(error).strip().splitlines()[0]
+        raise ActorLostError(
+            f"a process of this run was lost ({type(error).__name__}): {first}"
+        ) from error

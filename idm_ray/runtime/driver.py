@@ -15,13 +15,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out, work_in_pixels
+from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.progress import Announcement, Collector, Evaluated, Progress
+from idm_ray.progress import Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import connect, fetch
+from idm_ray.runtime.evaluations import Evaluations
 from idm_ray.runtime.placement import Reservation, Seat
 from idm_ray.runtime.snapshots import Snapshots
 from idm_ray.workers import Images
@@ -34,7 +35,7 @@ CALLS_PER_ACTOR = 2
 MAX_ITERATIONS_PER_CALL = 4
 
 
-class _ClassActor:
+class _ActorState:
     """What the driver knows of one class actor."""
 
     def __init__(self, handle: Any) -> None:
@@ -54,6 +55,7 @@ class RayRunner:
         config: settled.
         info: of the data.
         marks: iterations after which a copy of the images is evaluated, with the jobs for each.
+        pixels: through networks, by which compiling is decided.
 
     Raises:
         ResourceError: the cluster cannot give what the config asks for.
@@ -65,69 +67,63 @@ class RayRunner:
         config: RunConfig,
         info: DatasetInfo,
         marks: dict[int, tuple[EvaluationJob, ...]],
+        *,
+        pixels: float,
     ) -> None:
         own_cluster = connect()
         groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
-        total = ray.cluster_resources()
-        layout = lay_out(
-            config.machine,
-            num_groups=len(groups),
-            cpus=total.get("CPU", 0),
-            gpus=total.get("GPU", 0),
-        )
+        layout = lay_out(config.machine, num_groups=len(groups), **_resources())
         self._layout = layout
         self._reservation = Reservation(
             layout, wait_s=config.machine.wait_s, may_grow=not own_cluster
         )
-        seats = list(self._reservation.seats())
+        self._seats = list(self._reservation.seats())
         try:
-            found = _inspect(seats, config, info)
-            self.plan = Plan(
-                config=config,
-                info=info,
-                numerics=choose_numerics(
-                    config.machine,
-                    found,
-                    threads=layout.threads,
-                    pixels=work_in_pixels(config, info.image_shape, info.train_counts),
-                ),
-            )
+            found = _inspect(self._seats, config, info)
+            numerics = choose_numerics(config.machine, found, threads=layout.threads, pixels=pixels)
         except BaseException:
             self._reservation.release()
             raise
+        self.plan = Plan(config=config, info=info, numerics=numerics)
         self.notes = (*layout.notes, _describe(layout, found, own_cluster))
+        self.seconds = 0.0
         self.peak_memory_bytes = 0
         self.processes: tuple[Any, ...] = ()
         """Handles of the class actors and, last, of the queue, while they exist."""
-        self._seats = seats
         self._marks = marks
-        self._actors: list[_ClassActor] = []
+        self._actors: list[_ActorState] = []
         self._copies: dict[int, list[Any]] = {}
+        self._evaluations = Evaluations(self.plan, layout)
         self._images: Any = None
-        self._evaluations: dict[Any, EvaluationJob] = {}
 
-    def condense(self) -> Iterator[Announcement | Progress | Evaluated]:
-        """Run all iterations."""
+    def start(self) -> tuple[str, ...]:
+        """Start the class actors and the queue; returns when they are ready, and where they are."""
         *class_seats, queue_seat = self._seats
         # One copy of the plan in the object store for all processes.
         plan = ray.put(self.plan)
         queue = actors.QueueActor.options(**queue_seat.options).remote(plan)
         self._actors = [
-            _ClassActor(actors.ClassActor.options(**seat.options).remote(plan, groups))
+            _ActorState(actors.ClassActor.options(**seat.options).remote(plan, groups))
             for seat, groups in zip(class_seats, self._layout.assignment, strict=True)
         ]
-        handles = [actor.handle for actor in self._actors]
-        self.processes = (*handles, queue)
-        yield Announcement(_describe_places(fetch([p.place.remote() for p in self.processes])))
-        yield from self._iterate(Snapshots(queue, self.plan.config.condense.iterations))
-        parts = [handle.images.remote() for handle in handles]
+        self.processes = (*(actor.handle for actor in self._actors), queue)
+        return (_describe_places(fetch([p.place.remote() for p in self.processes])),)
+
+    def condense(self) -> Iterator[Progress | Evaluated]:
+        """Run all iterations; `start` comes first."""
+        began = time.perf_counter()
+        yield from self._iterate(
+            Snapshots(self.processes[-1], self.plan.config.condense.iterations)
+        )
+        parts = [actor.handle.images.remote() for actor in self._actors]
         self._images = actors.gather_images.options(num_cpus=0).remote(*parts)
         ray.wait([self._images], fetch_local=False)
+        self.seconds = time.perf_counter() - began
         peaks = fetch([process.peak_memory_bytes.remote() for process in self.processes])
         self.peak_memory_bytes = sum(peaks) + peak_memory_bytes()
-        yield from self._finished_evaluations(wait=True)
-        # Their resources go to the evaluation that follows.
-        self.close()
+        # Evaluations may have waited for the resources that are given back here.
+        self._release()
+        yield from self._evaluations.finished(wait=True)
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""
@@ -136,8 +132,8 @@ class RayRunner:
 
     def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[Evaluated]:
         """Train and test networks, as many at a time as there is room for."""
-        self._submit_evaluations(jobs, self._images)
-        yield from self._finished_evaluations(wait=True)
+        self._evaluations.submit(jobs, self._images)
+        yield from self._evaluations.finished(wait=True)
 
     def write(self, folder: Path, card: Card) -> None:
         """Write the condensed set and its gallery from a task beside this process."""
@@ -146,7 +142,12 @@ class RayRunner:
         fetch(task.remote(folder.absolute(), self._images, card))
 
     def close(self) -> None:
-        """End the processes of this run and give back what they held; again is harmless."""
+        """End everything of this run that still runs; again is harmless."""
+        self._evaluations.cancel()
+        self._release()
+
+    def _release(self) -> None:
+        """End the actors and give back what they held."""
         for process in self.processes:
             ray.kill(process)
         self.processes = ()
@@ -163,8 +164,11 @@ class RayRunner:
             snapshots.advance(min(actor.finished for actor in self._actors))
             for actor in self._actors:
                 self._feed(actor, snapshots)
-            calls = [actor.calls[0][0] for actor in self._actors if actor.calls]
-            done, _ = ray.wait([*calls, *snapshots.awaited()], num_returns=1, fetch_local=False)
+            awaited = [actor.calls[0][0] for actor in self._actors if actor.calls]
+            awaited += snapshots.awaited()
+            ray.wait(awaited, num_returns=1, fetch_local=False)
+            # One may be there, or many: all are taken, so that nobody's turn is missed.
+            done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0, fetch_local=False)
             for report in snapshots.collect(done):
                 collector.add_queue(report)
             for actor in self._actors:
@@ -174,9 +178,9 @@ class RayRunner:
             for progress in collector.due(time.perf_counter() - reported):
                 reported = time.perf_counter()
                 yield progress
-            yield from self._finished_evaluations(wait=False)
+            yield from self._evaluations.finished(wait=False)
 
-    def _feed(self, actor: _ClassActor, snapshots: Snapshots) -> None:
+    def _feed(self, actor: _ActorState, snapshots: Snapshots) -> None:
         """Give an actor its next iterations, as far as their snapshots are there."""
         while len(actor.calls) < CALLS_PER_ACTOR and actor.submitted < snapshots.served:
             first = actor.submitted
@@ -188,28 +192,13 @@ class RayRunner:
             if last in self._marks:
                 self._copy_at(last, actor)
 
-    def _copy_at(self, mark: int, actor: _ClassActor) -> None:
+    def _copy_at(self, mark: int, actor: _ActorState) -> None:
         """Have an actor copy its images at a mark; the last one's copy starts the evaluation."""
         copies = self._copies.setdefault(mark, [])
         copies.append(actor.handle.images.remote())
         if len(copies) == len(self._actors):
             images = actors.gather_images.options(num_cpus=0).remote(*self._copies.pop(mark))
-            self._submit_evaluations(self._marks[mark], images)
-
-    def _submit_evaluations(self, jobs: Sequence[EvaluationJob], images: Any) -> None:
-        task = actors.evaluate.options(
-            num_cpus=min(self._layout.threads, _largest_node()),
-            num_gpus=self._layout.gpus_per_actor,
-        )
-        plan = ray.put(self.plan)
-        self._evaluations |= {task.remote(plan, job, images): job for job in jobs}
-
-    def _finished_evaluations(self, *, wait: bool) -> Iterator[Evaluated]:
-        while self._evaluations:
-            done, _ = ray.wait(list(self._evaluations), timeout=None if wait else 0)
-            if not done:
-                return
-            yield Evaluated(job=self._evaluations.pop(done[0]), accuracy=fetch(done[0]))
+            self._evaluations.submit(self._marks[mark], images)
 
 
 def _inspect(seats: Sequence[Seat], config: RunConfig, info: DatasetInfo) -> list[Capabilities]:
@@ -240,5 +229,12 @@ def _describe_places(places: Sequence[actors.Place]) -> str:
     )
 
 
-def _largest_node() -> float:
-    return max(float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
+def _resources() -> dict[str, float]:
+    """What the cluster has: in all, and in its smallest node that computes."""
+    total = ray.cluster_resources()
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    return {
+        "cpus": total.get("CPU", 0),
+        "gpus": total.get("GPU", 0),
+        "cpus_of_a_node": min((cpus for cpus in nodes if cpus), default=1),
+    }

@@ -37,11 +37,12 @@ class Reservation:
     def __init__(self, layout: Layout, *, wait_s: float, may_grow: bool) -> None:
         needs = {"CPU": layout.cpus_per_actor, "GPU": layout.gpus_per_actor}
         actor = {name: amount for name, amount in needs.items() if amount}
-        # The queue takes no CPU of the cluster, so that a run fits on a single one; it takes its
-        # own share of a GPU.
+        # The queue takes no CPU of the cluster, so that a run fits on a single one. It takes its
+        # own share of a GPU; without one it sits beside the first actor, where the data are.
         queue = {name: amount for name, amount in actor.items() if name == "GPU"}
-        self._wants = [actor] * layout.actors + [queue]
-        bundles = [want for want in self._wants if want]
+        bundles = [actor] * layout.actors * bool(actor) + [queue] * bool(queue)
+        self._seats = [(actor, n) for n in range(layout.actors)]
+        self._seats.append((queue, layout.actors if queue else 0))
         self._group: PlacementGroup | None = None
         if not may_grow:
             _refuse_infeasible(bundles)
@@ -50,17 +51,15 @@ class Reservation:
 
     def seats(self) -> Iterator[Seat]:
         """Options for each class actor in turn, then for the queue."""
-        bundle = 0
-        for want in self._wants:
+        for want, bundle in self._seats:
             options: dict[str, Any] = {
                 "num_cpus": want.get("CPU", 0),
                 "num_gpus": want.get("GPU", 0),
             }
-            if want and self._group is not None:
+            if self._group is not None:
                 options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
                     self._group, placement_group_bundle_index=bundle
                 )
-                bundle += 1
             yield Seat(options)
 
     def release(self) -> None:
@@ -72,9 +71,11 @@ class Reservation:
 
 def _reserve(bundles: list[dict[str, float]], wait_s: float) -> PlacementGroup:
     group: PlacementGroup = placement_group(bundles, strategy="PACK")
-    if not group.wait(timeout_seconds=min(wait_s, 5)):
-        _LOGGER.warning("waiting for resources: %s", _lacking(bundles, "yet"))
-    if not group.wait(timeout_seconds=wait_s):
+    silence_s = min(wait_s, 5.0)
+    if group.wait(timeout_seconds=silence_s):
+        return group
+    _LOGGER.warning("waiting for resources: %s", _lacking(bundles, "yet"))
+    if not group.wait(timeout_seconds=wait_s - silence_s):
         remove_placement_group(group)
         raise _lacking(bundles, f"within {wait_s:g} s (--wait-s)")
     return group

@@ -45,17 +45,14 @@ class Snapshots:
         return [self._references[i - self._first] for i in range(first, last)]
 
     def awaited(self) -> list[Any]:
-        """The calls whose results come next."""
-        calls = list(self._reports)[:1]
-        if self.served < self._submitted:
-            calls.append(self._references[self.served - self._first])
-        return calls
+        """The calls whose results are still to come."""
+        return [*list(self._references)[self.served - self._first :], *self._reports]
 
     def collect(self, done: Sequence[Any]) -> Iterator[QueueReport]:
-        """Take note of calls that are done."""
-        if self.served < self._submitted and self._references[self.served - self._first] in done:
+        """Take note of calls that are done; the queue finishes them in their order."""
+        while self.served < self._submitted and self._references[self.served - self._first] in done:
             self.served += 1
-        if self._reports and self._reports[0] in done:
+        while self._reports and self._reports[0] in done:
             yield fetch(self._reports.popleft())
 
     @property

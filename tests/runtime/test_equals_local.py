@@ -74,3 +74,13 @@ def test_reports_of_both_runners_tell_the_same_losses(tmp_path):
         )
     # Groups are added up in the order of their arrival, so the last bits may differ.
     np.testing.assert_allclose(losses["ray"], losses["local"], rtol=1e-12)
+
+
+def test_evaluation_in_between_waits_for_room_instead_of_hanging(tmp_path):
+    # Three actors and the queue hold all four GPUs until the end.
+    folder = tmp_path / "run"
+    options = {"eval_interval": 3, "repeats": 1, "eval_epochs": 1}
+    pixels_of(folder, actors=3, cpus_per_actor=1, **options)
+    subjects = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    in_between = [s for s in subjects if s.get("subject") == "condensed" and s["iteration"] == 3]
+    assert len(in_between) == 1

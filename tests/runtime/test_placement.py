@@ -8,20 +8,17 @@ import pytest
 import ray
 
 from idm_ray.errors import ResourceError
-from idm_ray.progress import Announcement
 from idm_ray.runtime.driver import RayRunner
 from tests.runtime.running import settled
 
 
 def gpus_of_a_run(**options):
     """The GPUs of each class actor and, last, of the queue, asked of the actors themselves."""
-    runner = RayRunner(*settled(**options), {})
+    runner = RayRunner(*settled(**options), {}, pixels=0)
     try:
-        events = runner.condense()
-        assert isinstance(next(events), Announcement)
+        runner.start()
         places = ray.get([handle.place.remote() for handle in runner.processes])
-        for _ in events:
-            pass
+        list(runner.condense())
     finally:
         runner.close()
     return [place.gpus for place in places]
@@ -60,7 +57,7 @@ def test_a_run_gives_all_its_resources_back():
 )
 def test_resources_that_never_come_end_in_what_was_wanted_and_what_there_is(options, wanted):
     with pytest.raises(ResourceError) as refused:
-        RayRunner(*settled(**options, wait_s=1), {})
+        RayRunner(*settled(**options, wait_s=1), {}, pixels=0)
     message = str(refused.value)
     assert wanted in message
     assert "it has 4 CPU and 4 GPU" in message
@@ -70,14 +67,14 @@ def test_resources_that_never_come_end_in_what_was_wanted_and_what_there_is(opti
 
 def test_an_assigned_gpu_that_torch_cannot_use_is_an_error_that_names_the_way_out():
     with pytest.raises(Exception, match="use --device cpu"):
-        RayRunner(*settled(actors=1, device="auto"), {})
+        RayRunner(*settled(actors=1, device="auto"), {}, pixels=0)
     ready = ray.util.placement_group([{"GPU": 1}] * 4)
     assert ready.wait(timeout_seconds=30), "a refused run still holds its GPUs"
     ray.util.remove_placement_group(ready)
 
 
 def test_more_actors_than_groups_are_cut_and_announced():
-    runner = RayRunner(*settled(actors=9, gpus_per_actor=0, cpus_per_actor=0.1), {})
+    runner = RayRunner(*settled(actors=9, gpus_per_actor=0, cpus_per_actor=0.1), {}, pixels=0)
     runner.close()
     assert "9 actors asked for, but there are 5 groups" in runner.notes[0]
 
@@ -122,3 +119,23 @@ def run_on_this_cluster(script):
         timeout=120,
         check=False,
     )
+
+
+def test_an_address_where_no_cluster_answers_is_said_in_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "idm_ray.cli", "condense", "--out", str(tmp_path / "run")],
+        env={
+            **os.environ,
+            "RAY_ADDRESS": "127.0.0.1:9",
+            "RAY_gcs_server_request_timeout_seconds": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("idm-ray: expected a Ray cluster at RAY_ADDRESS 127.0.0.1:9")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -49,7 +49,8 @@ config, info = settled(
     data=sys.argv[1], network=sys.argv[2], limit_per_class=None, iterations=24, queue_size=0,
     lambda_reg=0.0, partition=1, batch_real=2, classes_per_group=1, gpus_per_actor=0, actors=1,
 )
-runner = RayRunner(config, info, {})
+runner = RayRunner(config, info, {}, pixels=0)
+runner.start()
 for event in runner.condense():
     pass
 runner.close()
