@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 import sys
 import threading
 from typing import Any
@@ -44,6 +45,8 @@ from idm_ray.errors import ActorLostError, IdmRayError, ResourceError  # noqa: E
 # It advises to switch off the very token that was set above.
 logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
 
+CONNECT_TIMEOUT_S = 10.0
+
 # Whether this process runs a cluster of its own.
 _STARTED_HERE = False
 
@@ -77,14 +80,27 @@ def _connect() -> bool:
         ray.init(address="local", include_dashboard=False, **_LOGGING)
         _STARTED_HERE = True
         return True
+    refusal = ResourceError(
+        f"expected a Ray cluster at RAY_ADDRESS {address}, found none that answers; start it, "
+        "correct the address, or unset RAY_ADDRESS to use this machine alone"
+    )
     try:
+        _knock(address)
         ray.init(**_LOGGING)
-    except (ConnectionError, ray.exceptions.RayError) as error:
-        raise ResourceError(
-            f"expected a Ray cluster at RAY_ADDRESS {address}, found none that answers; start it, "
-            "correct the address, or unset RAY_ADDRESS to use this machine alone"
-        ) from error
+    except (OSError, ray.exceptions.RayError) as error:
+        raise refusal from error
     return False
+
+
+def _knock(address: str) -> None:
+    """Open and close a connection; Ray would try for minutes where nobody listens.
+
+    Raises:
+        OSError: nobody answers at this host and port.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
 def fetch(references: Any) -> Any:
