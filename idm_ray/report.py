@@ -35,7 +35,6 @@ def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
         method=condense_.method,
         recipe=plan.config.recipe,
         network=condense_.network,
-        depth=int(condense_.network.split("-")[1]),
         flips=info.flips,
         seed=condense_.seed,
         iterations=condense_.iterations,

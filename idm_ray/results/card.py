@@ -46,8 +46,6 @@ class Card:
     """The recipe whose settings were the starting point."""
     network: str
     """The architecture used for condensing."""
-    depth: int
-    """Its number of blocks."""
     flips: bool
     """Whether a mirrored image still shows its class, so that training may mirror images."""
     seed: int
@@ -249,7 +247,6 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "method": (_is_text, "a text"),
     "recipe": (_is_text, "a text"),
     "network": (_is_text, "a text"),
-    "depth": (_is_count, "a positive integer"),
     "flips": (lambda value: isinstance(value, bool), "true or false"),
     "seed": (_is_integer, "an integer"),
     "iterations": (lambda value: _is_integer(value) and value >= 0, "an integer from 0"),

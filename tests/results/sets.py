@@ -19,7 +19,6 @@ def make_card(**changes: Any) -> Card:
         "method": "idm",
         "recipe": "cifar10",
         "network": "convnet",
-        "depth": 3,
         "flips": True,
         "seed": 0,
         "iterations": 20_000,

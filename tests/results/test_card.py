@@ -56,7 +56,6 @@ def test_a_usage_of_ones_own_is_kept():
         ("class_names", ("cat\udcff",)),
         ("ipc", 1.0),
         ("method", None),
-        ("depth", 0),
         ("flips", 1),
         ("seed", "0"),
         ("iterations", -1),
