@@ -71,6 +71,7 @@ def test_the_card_describes_the_plan():
     card = make_card(plan, evaluation={"mean": 0.5})
     assert (card.image_shape, card.num_images) == ((1, 8, 8), 30)
     assert (card.mean, card.std) == (dataset.info.mean, dataset.info.std)
+    assert (card.network, card.partition, card.seed) == ("convnet-1", 2, 8)
     assert card.protocol["lr_net"] == 0.02
     assert card.evaluation == {"mean": 0.5}
     assert card.versions["numpy"] == np.__version__
