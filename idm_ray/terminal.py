@@ -64,7 +64,7 @@ class Terminal:
         elif isinstance(event, Finished):
             if event.summary["evaluation"]:
                 self.show(result_table(event.summary))
-            self.close()
+            self.show(cost(event.summary))
             self._console.print(escape(f"condensed set and gallery in {event.folder}"))
 
     def close(self) -> None:
@@ -73,10 +73,10 @@ class Terminal:
             self._bar.stop()
             self._bar = None
 
-    def show(self, table: Table) -> None:
+    def show(self, result: Table | str) -> None:
         """Print a result, on standard output."""
         self.close()
-        self._results.print(table)
+        self._results.print(result, soft_wrap=isinstance(result, str))
 
     def _start(self, event: Started) -> None:
         self.close()
@@ -126,10 +126,6 @@ def result_table(summary: Mapping[str, Any]) -> Table:
         title=f"{escape(summary['source'])}: {summary['ipc']} per class, {kept} images, "
         f"{100 * summary['ratio']:.3g} % of the training images",
         title_justify="left",
-        caption=f"{summary['iterations']} iterations in {_duration(summary['seconds'])} "
-        f"({summary['seconds_per_iteration']:.2f} s each), "
-        f"{summary['peak_rss_bytes'] / 1e9:.1f} GB, {summary['precision']} on {summary['device']}",
-        caption_justify="left",
     )
     table.add_column("trained on")
     for name in ("test accuracy, %", "networks", "epochs"):
@@ -143,6 +139,15 @@ def result_table(summary: Mapping[str, Any]) -> Table:
                 str(result["epochs"]),
             )
     return table
+
+
+def cost(summary: Mapping[str, Any]) -> str:
+    """What condensing took, in one line."""
+    return (
+        f"{summary['iterations']} iterations in {_duration(summary['seconds'])} "
+        f"({summary['seconds_per_iteration']:.2f} s each), "
+        f"{summary['peak_rss_bytes'] / 1e9:.1f} GB, {summary['precision']} on {summary['device']}"
+    )
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
