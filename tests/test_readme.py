@@ -14,7 +14,8 @@ README = (ROOT / "README.md").read_text()
 
 
 def commands():
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    text = README.replace("\\\n", "")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     lines = (line.split("#")[0].strip() for block in blocks for line in block.splitlines())
     return [line for line in lines if line]
 
