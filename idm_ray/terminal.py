@@ -122,11 +122,11 @@ class Terminal:
 def result_table(summary: Mapping[str, Any]) -> Table:
     """Test accuracies, mean and standard deviation with their n, each beside its protocol."""
     kept = summary["ipc"] * summary["num_classes"]
-    table = Table(
-        title=f"{escape(summary['source'])}: {summary['ipc']} per class, {kept} images, "
-        f"{100 * summary['ratio']:.3g} % of the training images",
-        title_justify="left",
+    title = (
+        f"{summary['source']}: {summary['ipc']} per class, {kept} images, "
+        f"{100 * summary['ratio']:.3g} % of the training images"
     )
+    table = Table(title=escape(title), title_justify="left", min_width=len(title))
     table.add_column("trained on")
     for name in ("test accuracy, %", "networks", "epochs"):
         table.add_column(name, justify="right")
@@ -152,9 +152,8 @@ def cost(summary: Mapping[str, Any]) -> str:
 
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Test accuracies by network."""
-    table = Table(
-        title=escape(f"{evaluation.file} tested on {evaluation.data}"), title_justify="left"
-    )
+    title = f"{evaluation.file} tested on {evaluation.data}"
+    table = Table(title=escape(title), title_justify="left", min_width=len(title))
     table.add_column("network")
     for name in ("test accuracy, %", "networks", "epochs"):
         table.add_column(name, justify="right")
