@@ -152,8 +152,8 @@ def cost(summary: Mapping[str, Any]) -> str:
 
 def evaluation_table(evaluation: Evaluation) -> Table:
     """Test accuracies by network."""
-    title = f"{evaluation.file} tested on {evaluation.data}"
-    table = Table(title=escape(title), title_justify="left", min_width=len(title))
+    title = escape(f"{evaluation.file} tested on {evaluation.data}")
+    table = Table(title=title, title_justify="left")
     table.add_column("network")
     for name in ("test accuracy, %", "networks", "epochs"):
         table.add_column(name, justify="right")
