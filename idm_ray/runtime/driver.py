@@ -203,9 +203,10 @@ class RayRunner:
 
 def _inspect(seats: Sequence[Seat], config: RunConfig, info: DatasetInfo) -> list[Capabilities]:
     """Look around at every seat."""
-    return list(
-        fetch([actors.inspect_place.options(**s.options).remote(config, info) for s in seats])
-    )
+    looks = [actors.inspect_place.options(**s.options).remote(config, info) for s in seats]
+    # All of them end before the first error is raised: it gives their seats away.
+    ray.wait(looks, num_returns=len(looks))
+    return list(fetch(looks))
 
 
 def _describe(layout: Layout, found: Sequence[Capabilities], own_cluster: bool) -> str:
