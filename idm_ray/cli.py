@@ -2,8 +2,10 @@
 
 import dataclasses
 import logging
+import os
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +18,9 @@ from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.options import GroupedCommand, config_options, convert_text, part_names
+
+# After a signal; whoever sent it waits.
+CLEAN_UP_WITHIN_S = 5.0
 
 # Options of `condense` alone that a config file may hold as well.
 _NOT_OF_THE_CONFIG = ("out", "overwrite")
@@ -99,6 +104,7 @@ def main() -> NoReturn:
     130 after Ctrl-C, 143 after SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -124,8 +130,29 @@ def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
 
 
 def _terminated(signum: int, frame: object) -> NoReturn:
+    _leave_soon("terminated", 128 + signum)
     print("idm-ray: terminated", file=sys.stderr)
     sys.exit(128 + signum)
+
+
+def _interrupted(signum: int, frame: object) -> NoReturn:
+    _leave_soon("interrupted", 128 + signum)
+    raise KeyboardInterrupt
+
+
+def _leave_soon(how: str, status: int) -> None:
+    """Leave without cleaning up if cleaning up takes too long.
+
+    A signal may come in the middle of a call into Ray, whose shutdown then sometimes never returns.
+    """
+
+    def leave() -> None:
+        print(f"idm-ray: {how}", file=sys.stderr, flush=True)
+        os._exit(status)
+
+    timer = threading.Timer(CLEAN_UP_WITHIN_S, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _read_config(path: Path) -> dict[str, Any]:

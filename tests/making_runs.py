@@ -89,7 +89,8 @@ class Outcome:
 
 def command(*words):
     """Run the command line in this process."""
-    argv, on_term = sys.argv, signal.getsignal(signal.SIGTERM)
+    argv = sys.argv
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     out, err = io.StringIO(), io.StringIO()
     sys.argv = ["idm-ray", *map(str, words)]
     try:
@@ -99,7 +100,8 @@ def command(*words):
         return Outcome(ended.code, out.getvalue(), err.getvalue())
     finally:
         sys.argv = argv
-        signal.signal(signal.SIGTERM, on_term)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     raise AssertionError("the command returned without an exit status")
 
 
