@@ -24,14 +24,12 @@ class Capabilities:
         name: the processor's or the GPU's name.
         bfloat16: whether the device multiplies bfloat16 natively.
         compiler: whether networks can be compiled for it.
-        cores: CPU cores this process may use.
     """
 
     device: Literal["cpu", "cuda"]
     name: str
     bfloat16: bool
     compiler: bool
-    cores: int
 
 
 def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
@@ -56,14 +54,12 @@ def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
             name=torch.cuda.get_device_name(),
             bfloat16=torch.cuda.get_device_capability() >= (8, 0),
             compiler=_can_compile(),
-            cores=num_cores(),
         )
     return Capabilities(
         device="cpu",
         name=_processor_name(),
         bfloat16=_cpu_multiplies_bfloat16(),
         compiler=_can_compile(),
-        cores=num_cores(),
     )
 
 
@@ -77,10 +73,10 @@ def num_cores() -> int:
 def peak_memory_bytes() -> int:
     """Largest resident memory of this process so far that is its own: no mapped files.
 
-    Linux tells the anonymous part of today's memory only; the largest is kept by asking at the
-    end, so elsewhere, and where that fails, the peak of all resident memory stands in for it.
+    Linux keeps the peak of all resident memory, but tells only for now how much of it is mapped
+    files and shared memory; that much is taken off. Elsewhere the peak of all stands in for it.
     """
-    with contextlib.suppress(OSError, StopIteration, ValueError):
+    with contextlib.suppress(OSError, KeyError, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         fields = {line.split(":")[0]: line.split()[1] for line in lines if line.endswith("kB")}
         mapped = int(fields["RssFile"]) + int(fields["RssShmem"])

@@ -59,7 +59,6 @@ class Collector:
     def __init__(self, *, iterations: int, num_groups: int, num_workers: int) -> None:
         self._every = max(1, iterations // MAX_REPORTS)
         self._iterations = iterations
-        self._num_groups = num_groups
         self._num_workers = num_workers
         self._missing = np.full(iterations, num_groups)
         self._losses = np.zeros((2, iterations))

@@ -24,20 +24,20 @@ SUBJECTS = ("condensed", "start", "random")
 
 def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
     """What the condensed set says of itself."""
-    condense_, info = plan.config.condense, plan.info
+    condense, info = plan.config.condense, plan.info
     return Card(
         image_shape=info.image_shape,
         mean=info.mean,
         std=info.std,
-        partition=condense_.partition,
+        partition=condense.partition,
         class_names=info.class_names,
-        ipc=condense_.ipc,
-        method=condense_.method,
+        ipc=condense.ipc,
+        method=condense.method,
         recipe=plan.config.recipe,
-        network=condense_.network,
+        network=condense.network,
         flips=info.flips,
-        seed=condense_.seed,
-        iterations=condense_.iterations,
+        seed=condense.seed,
+        iterations=condense.iterations,
         protocol={
             "name": "paper",
             "epochs": plan.config.evaluation.eval_epochs,
@@ -62,9 +62,9 @@ def summarise(
         peak_memory_bytes: of all processes that condensed.
         accuracies: by subject, in the order of the repeats.
     """
-    condense_, evaluation = plan.config.condense, plan.config.evaluation
+    condense, evaluation = plan.config.condense, plan.config.evaluation
     protocol = {
-        "network": condense_.network,
+        "network": condense.network,
         "protocol": "paper",
         "epochs": evaluation.eval_epochs,
     }
@@ -76,14 +76,14 @@ def summarise(
         results["condensed"] |= {"selected_on": "last"}
     whole = accuracies.get("whole")
     return {
-        "method": condense_.method,
+        "method": condense.method,
         "source": plan.info.name,
         "num_classes": plan.info.num_classes,
-        "ipc": condense_.ipc,
-        "ratio": condense_.ipc * plan.info.num_classes / sum(plan.info.train_counts),
-        "iterations": condense_.iterations,
+        "ipc": condense.ipc,
+        "ratio": condense.ipc * plan.info.num_classes / sum(plan.info.train_counts),
+        "iterations": condense.iterations,
         "seconds": seconds,
-        "seconds_per_iteration": seconds / condense_.iterations,
+        "seconds_per_iteration": seconds / condense.iterations,
         "peak_rss_bytes": peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,
@@ -127,10 +127,10 @@ class RateMeter:
     """Images through networks per second, since the last report."""
 
     def __init__(self, plan: Plan) -> None:
-        condense_, info = plan.config.condense, plan.info
-        real = sum(min(condense_.batch_real, count) for count in info.train_counts)
-        tiles = info.num_classes * condense_.ipc * condense_.partition**2
-        self._per_iteration = (real + tiles) * condense_.num_matched_models
+        condense, info = plan.config.condense, plan.info
+        real = sum(min(condense.batch_real, count) for count in info.train_counts)
+        tiles = info.num_classes * condense.ipc * condense.partition**2
+        self._per_iteration = (real + tiles) * condense.num_matched_models
         self._iteration, self._seconds = 0, 0.0
 
     def measure(self, event: Progress | Evaluated, seconds: float) -> dict[str, float]:

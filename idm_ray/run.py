@@ -101,9 +101,8 @@ def condense(
         NonFiniteLossError: the images diverged.
         ActorLostError: a process of the run died.
     """
-    # Wrong values are refused before any data is read; lambda_reg depends on the recipe.
     used, unused = recipes.split_options(plain_values(options))
-    # Wrong values are refused before any data is read; the weight depends on the recipe.
+    # Wrong values are refused before any data is read; lambda_reg depends on the recipe.
     info = open_dataset(RunConfig.from_flat({"lambda_reg": 0.0, **used}).data).info
     config, notes = _resolve(used, info)
     if unused:

@@ -181,7 +181,7 @@ def test_every_group_is_given_to_one_actor_in_nearly_equal_shares(num_groups, ac
 
 
 def process(device="cpu", *, bfloat16=True, compiler=True):
-    return Capabilities(device=device, name="x", bfloat16=bfloat16, compiler=compiler, cores=2)
+    return Capabilities(device=device, name="x", bfloat16=bfloat16, compiler=compiler)
 
 
 LONG, SHORT = MIN_PIXELS_TO_COMPILE, MIN_PIXELS_TO_COMPILE - 1

@@ -80,11 +80,6 @@ class FlatNetwork:
         """Logits, (N, K) float32, of embeddings."""
         self._parameters = parameters
 
-    @property
-    def num_weights(self) -> int:
-        """Length of the flat vector."""
-        return self.weights.numel()
-
     def load(self, weights: Tensor) -> None:
         """Take over a flat vector of weights (any device, float32)."""
         with torch.no_grad():
