@@ -202,7 +202,7 @@ class MachineConfig:
     """Arithmetic of the networks; auto: bfloat16 where the hardware multiplies it natively."""
 
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the networks; auto: where a compiler exists and the run is long enough to gain."""
+    """Compile the networks: C++ on CPUs, torch's compiler on GPUs; auto: where it can and pays."""
 
     threads: AutoInt = "auto"
     """CPU threads of each process that computes; the last bits of the numbers depend on it."""

@@ -15,8 +15,11 @@ from idm_ray.machine import Capabilities
 # activations are kept for the backward pass (about 1 GB for 512 tiles of 32x32 in bfloat16).
 MAX_TILE_PIXELS = 512 * 32 * 32
 
-# Below so many pixels through networks in a whole run, compiling takes longer than it saves.
-MIN_PIXELS_TO_COMPILE = 2e8
+# Below so many pixels through networks in a whole run, compiling takes longer than it saves. CPU:
+# 4 seconds of a C++ compiler, measured; GPU: half a minute of torch's, estimated.
+MIN_PIXELS_TO_COMPILE = {"cpu": 2e6, "cuda": 4e9}
+
+_FEWER_FIRST = ("none", "first", "all")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,15 +140,28 @@ def choose_numerics(
     precision = machine.precision
     if precision == "auto":
         precision = "bfloat16" if all(c.bfloat16 for c in found) else "float32"
-    possible = all(c.compiler for c in found)
-    if machine.compile == "on" and not possible:
-        raise UserError("compile on needs a C++ compiler and none was found; use --compile off")
+    device = found[0].device
+    obstacles = [c.obstacle for c in found if c.obstacle]
+    if machine.compile == "on" and obstacles:
+        raise UserError(f"compile on needs a compiler, but {obstacles[0]}; use --compile off")
     pays = machine.compile == "on" or (
-        machine.compile == "auto" and pixels >= MIN_PIXELS_TO_COMPILE
+        machine.compile == "auto" and pixels >= MIN_PIXELS_TO_COMPILE[device]
     )
     return Numerics(
-        device=found[0].device, precision=precision, compile=possible and pays, threads=threads
+        device=device,
+        precision=precision,
+        compile=pays and not obstacles,
+        own_convolutions=min((c.own_convolutions for c in found), key=_FEWER_FIRST.index),
+        threads=threads,
     )
+
+
+def compiling_notes(machine: MachineConfig, found: Sequence[Capabilities]) -> tuple[str, ...]:
+    """A line for a run that would gain by compiling and cannot."""
+    obstacles = [c.obstacle for c in found if c.obstacle]
+    if machine.compile == "off" or not obstacles:
+        return ()
+    return (f"networks are not compiled, which is several times slower: {obstacles[0]}",)
 
 
 def condensing_work(

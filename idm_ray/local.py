@@ -11,8 +11,9 @@ import torch
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.layout import choose_numerics
-from idm_ray.machine import look_around, num_cores, peak_memory_bytes
+from idm_ray.host import num_cores
+from idm_ray.layout import choose_numerics, compiling_notes
+from idm_ray.machine import look_around, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Collector, Evaluated, Progress
 from idm_ray.results.card import Card
@@ -49,7 +50,10 @@ class LocalRunner:
         threads = num_cores() if machine.threads == "auto" else machine.threads
         numerics = choose_numerics(machine, [found], threads=threads, pixels=pixels)
         self.plan = Plan(config=config, info=info, numerics=numerics)
-        self.notes = (f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}",)
+        self.notes = (
+            f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}",
+            *compiling_notes(machine, [found]),
+        )
         self.seconds = 0.0
         self.peak_memory_bytes = 0
         self._marks = marks

@@ -1,7 +1,6 @@
 """What this process can compute with; the only place outside the runners that asks the machine."""
 
 import contextlib
-import os
 import resource
 import shutil
 import sys
@@ -13,6 +12,8 @@ from typing import Literal
 import torch
 
 from idm_ray.errors import UserError
+from idm_ray.native import library
+from idm_ray.native.operations import OwnConvolutions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,13 +24,15 @@ class Capabilities:
         device: where it would compute.
         name: the processor's or the GPU's name.
         bfloat16: whether the device multiplies bfloat16 natively.
-        compiler: whether networks can be compiled for it.
+        obstacle: why networks cannot be compiled for it; empty if they can.
+        own_convolutions: which convolutions in bfloat16 our own C++ does faster than torch here.
     """
 
     device: Literal["cpu", "cuda"]
     name: str
     bfloat16: bool
-    compiler: bool
+    obstacle: str
+    own_convolutions: OwnConvolutions = "none"
 
 
 def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
@@ -53,21 +56,15 @@ def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
             device="cuda",
             name=torch.cuda.get_device_name(),
             bfloat16=torch.cuda.get_device_capability() >= (8, 0),
-            compiler=_can_compile(),
+            obstacle="" if _can_compile() else "no C++ compiler and Python headers were found",
         )
     return Capabilities(
         device="cpu",
         name=_processor_name(),
-        bfloat16=_cpu_multiplies_bfloat16(),
-        compiler=_can_compile(),
+        bfloat16=_supports("_is_amx_tile_supported", "_is_avx512_bf16_supported"),
+        obstacle=library.load().obstacle,
+        own_convolutions=_own_convolutions(),
     )
-
-
-def num_cores() -> int:
-    """CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def peak_memory_bytes() -> int:
@@ -85,14 +82,23 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _cpu_multiplies_bfloat16() -> bool:
-    # torch has no public question for this; without the private ones the answer is no.
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+def _supports(*checks: str) -> bool:
+    """Whether the processor passes any of torch's private checks.
+
+    There are no public ones; on a torch without them the answer is no.
+    """
     return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
+def _own_convolutions() -> OwnConvolutions:
+    """Torch's convolutions use matrix units (AMX) where there are some, and then win."""
+    if not library.load().has_convolutions:
+        return "none"
+    return "first" if _supports("_is_amx_tile_supported") else "all"
+
+
 def _can_compile() -> bool:
-    """Whether torch finds what it compiles with: a compiler and Python's headers."""
+    """Whether torch finds what it compiles for GPUs with: a compiler and Python's headers."""
     headers = Path(sysconfig.get_path("include"), "Python.h")
     return headers.exists() and any(shutil.which(name) for name in ("g++", "clang++", "c++"))
 

@@ -5,6 +5,7 @@ its own parts; what passes between them are snapshots, reports and finished imag
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
 from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
+from idm_ray.host import keep_freed_memory, user_cache
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.real_images import RealImages
@@ -43,7 +45,10 @@ class WorkerReport:
 def _prepare_process(numerics: Numerics) -> None:
     """Settings of torch that hold for the whole process."""
     torch.set_num_threads(numerics.threads)
-    if numerics.compile:
+    keep_freed_memory()
+    if numerics.device == "cuda" and numerics.compile:
+        # Compiled code outlives the process and, unlike in torch's default folder, the machine.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(user_cache() / "inductor"))
         # Every batch shape is compiled by itself. A process that lives long sees more than the 8
         # that torch takes by default, and would go on uncompiled without a word.
         torch._dynamo.config.recompile_limit = 64

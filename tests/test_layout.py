@@ -6,6 +6,7 @@ from idm_ray.errors import UserError
 from idm_ray.layout import (
     MIN_PIXELS_TO_COMPILE,
     choose_numerics,
+    compiling_notes,
     condensing_work,
     cut_groups,
     default_group_size,
@@ -180,11 +181,13 @@ def test_every_group_is_given_to_one_actor_in_nearly_equal_shares(num_groups, ac
 # --- Arithmetic ---
 
 
-def process(device="cpu", *, bfloat16=True, compiler=True):
-    return Capabilities(device=device, name="x", bfloat16=bfloat16, compiler=compiler)
+def process(device="cpu", *, bfloat16=True, obstacle="", own="none"):
+    return Capabilities(
+        device=device, name="x", bfloat16=bfloat16, obstacle=obstacle, own_convolutions=own
+    )
 
 
-LONG, SHORT = MIN_PIXELS_TO_COMPILE, MIN_PIXELS_TO_COMPILE - 1
+LONG, SHORT = MIN_PIXELS_TO_COMPILE["cpu"], MIN_PIXELS_TO_COMPILE["cpu"] - 1
 
 
 def chosen(*found, pixels=LONG, **machine):
@@ -209,11 +212,32 @@ def test_a_short_run_is_not_compiled_unless_asked_for():
     assert not chosen(process(), compile="off").compile
 
 
-def test_without_a_compiler_everywhere_nothing_is_compiled_and_asking_for_it_is_refused():
-    found = process(), process(compiler=False)
+def test_without_a_compiler_everywhere_nothing_is_compiled_and_the_user_is_told_why():
+    found = process(), process(obstacle="no C++ compiler was found")
     assert not chosen(*found).compile
-    with pytest.raises(UserError, match=r"compile on needs a C\+\+ compiler .* --compile off"):
+    (note,) = compiling_notes(MachineConfig(), found)
+    assert note.endswith(": no C++ compiler was found")
+    assert compiling_notes(MachineConfig(compile="off"), found) == ()
+    assert compiling_notes(MachineConfig(), found[:1]) == ()
+
+
+def test_asking_for_what_cannot_be_compiled_is_refused():
+    found = process(), process(obstacle="no C++ compiler was found")
+    with pytest.raises(UserError, match=r"compile on needs .*no C\+\+ compiler .* --compile off"):
         chosen(*found, compile="on")
+
+
+def test_a_short_run_on_a_gpu_is_one_that_is_long_on_a_cpu():
+    assert not chosen(process("cuda"), pixels=LONG).compile
+    assert chosen(process("cuda"), pixels=MIN_PIXELS_TO_COMPILE["cuda"]).compile
+
+
+@pytest.mark.parametrize(
+    ("of_each", "expected"),
+    [(("all", "all"), "all"), (("all", "first"), "first"), (("none", "all", "first"), "none")],
+)
+def test_all_processes_use_the_convolutions_that_all_of_them_have(of_each, expected):
+    assert chosen(*(process(own=own) for own in of_each)).own_convolutions == expected
 
 
 def test_processes_on_different_devices_are_refused():

@@ -80,7 +80,7 @@ def fit(
     Returns:
         The network as a function from normalised images to logits, in the same arithmetic.
     """
-    forward = numerics.runner(network)
+    forward = numerics.logits(network)
     network.train()
     optimizer = _optimizer(network, protocol.lr_net)
     for epoch in range(protocol.epochs):

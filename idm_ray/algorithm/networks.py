@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,13 @@ class ConvNet(nn.Module):
             ]
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(WIDTH * (height >> depth) * (width >> depth), num_classes)
+
+    def each_block(self) -> Iterator[tuple[nn.Conv2d, nn.GroupNorm]]:
+        """The layers with parameters of each block, first to last."""
+        for i in range(0, len(self.blocks), 4):
+            convolution, norm = self.blocks[i], self.blocks[i + 1]
+            assert isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.GroupNorm)
+            yield convolution, norm
 
     def features(self, images: Tensor) -> Tensor:
         """The flattened output of the last pooling, (N, F), for images (N, C, H, W)."""

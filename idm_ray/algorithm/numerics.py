@@ -1,13 +1,16 @@
 """How networks are computed: device, precision, compilation; decided once, here carried out."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from idm_ray.algorithm.fused import fused_features
 from idm_ray.algorithm.networks import ConvNet
+from idm_ray.native.operations import OwnConvolutions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,33 +19,58 @@ class Numerics:
 
     Synthetic images, optimisers, losses and statistics are float32 whatever the precision; only the
     layers of networks run in bfloat16.
+
+    Attributes:
+        device: where networks run.
+        precision: of their layers.
+        compile: whether blocks are fused: on CPUs by C++ operations, on GPUs by torch's compiler.
+        own_convolutions: which convolutions of fused blocks in bfloat16 run in our own C++; CPUs
+            only.
+        threads: of each process.
     """
 
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+    own_convolutions: OwnConvolutions = "none"
     threads: int = 1
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Layout of the images a network gets.
+        """Layout of the images that an uncompiled network gets.
 
         Channels last is what convolutions want; but PyTorch's group norm for bfloat16 in that
-        layout is so slow on CPUs that uncompiled it costs more than the convolutions gain.
+        layout is so slow on CPUs that it costs more than the convolutions gain.
         """
-        slow_norm = self.device == "cpu" and self.precision == "bfloat16" and not self.compile
+        slow_norm = self.device == "cpu" and self.precision == "bfloat16"
         return torch.contiguous_format if slow_norm else torch.channels_last
 
-    def runner(self, network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        """Wrap a network, or a part of it, so that it runs in this arithmetic.
+    def features(self, network: ConvNet) -> Callable[[Tensor], Tensor]:
+        """A network's embeddings, (N, F) float32, as a function of images (N, C, H, W) float32."""
+        if not self.compile:
+            return self.plain(network.features)
+        if self.device == "cuda":
+            return self.plain(torch.compile(network.features, dynamic=False))
+        return functools.partial(
+            fused_features,
+            network,
+            dtype=getattr(torch, self.precision),
+            own=self.own_convolutions,
+            threads=self.threads,
+        )
 
-        Args:
-            network: maps images (N, C, H, W) or features (N, F) to (N, ...).
+    def logits(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
+        """A network's logits, (N, K) float32, as a function of images (N, C, H, W) float32.
 
-        Returns:
-            The same function, float32 in and out, compiled if so decided.
+        Networks of the user are run as they are.
         """
-        compiled = torch.compile(network, dynamic=False) if self.compile else network
+        if not isinstance(network, ConvNet):
+            return self.plain(network)
+        features, head = self.features(network), self.plain(network.head)
+        return lambda images: head(features(images))
+
+    def plain(self, layers: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """Some layers as torch runs them, in this precision; float32 in and out."""
 
         def run(inputs: Tensor) -> Tensor:
             if inputs.dim() == 4:
@@ -50,7 +78,7 @@ class Numerics:
             with torch.autocast(
                 self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
             ):
-                return compiled(inputs).float()
+                return layers(inputs).float()
 
         return run
 
@@ -74,9 +102,9 @@ class FlatNetwork:
         for parameter, piece in zip(parameters, pieces, strict=True):
             parameter.data = piece.view(parameter.shape)
         self.network = network
-        self.features = numerics.runner(network.features)
+        self.features = numerics.features(network)
         """Embeddings, (N, F) float32, of normalised images (N, C, H, W) float32."""
-        self.head = numerics.runner(network.head)
+        self.head = numerics.plain(network.head)
         """Logits, (N, K) float32, of embeddings."""
         self._parameters = parameters
 

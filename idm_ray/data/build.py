@@ -1,6 +1,5 @@
 """Decodes a source once into two uint8 arrays, sorted by class, with bounded memory."""
 
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from idm_ray.data.decode import UnreadableImageError, decode, strict_pillow
 from idm_ray.data.listing import EncodedImage, Listing, Source
 from idm_ray.data.splits import check_counts, train_rows
 from idm_ray.errors import DataError
+from idm_ray.host import num_cores
 
 TRAIN_FILE = "train.npy"
 TEST_FILE = "test.npy"
@@ -176,7 +176,7 @@ def _write_split(
     """Decode the images at `rows`, in several threads if they are large enough to gain by it."""
     writer = _SplitWriter(path, listing.labels[rows], side)
     is_small = size is None and side[0] * side[1] < _SMALL_PIXELS  # else files may be far larger
-    num_threads = 1 if is_small else _num_cores()
+    num_threads = 1 if is_small else num_cores()
     batch_images = _SMALL_BATCH if is_small else _LARGE_BATCH
     arriving = enumerate(source.read(rows))
     pending: deque[Future[None]] = deque()
@@ -188,12 +188,6 @@ def _write_split(
         for job in pending:
             job.result()
     return writer
-
-
-def _num_cores() -> int:
-    """Count the cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _check_readable(

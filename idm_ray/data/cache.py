@@ -20,6 +20,7 @@ from idm_ray.data.arrays import Pixels
 from idm_ray.data.build import TEST_FILE, TRAIN_FILE, BuiltData, build
 from idm_ray.data.listing import Source
 from idm_ray.errors import DataError
+from idm_ray.host import user_cache
 
 _FORMAT = 1
 """Part of every key: raise it when the same files would be decoded to other pixels."""
@@ -67,7 +68,7 @@ def open_cache(source: Source, config: DataConfig) -> CachedImages:
 def _cache_root(cache_dir: str | None) -> Path:
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idm_ray"
+    return user_cache()
 
 
 def _key(source: Source, config: DataConfig) -> str:

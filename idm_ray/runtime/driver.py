@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out
+from idm_ray.layout import Layout, choose_numerics, compiling_notes, cut_groups, lay_out
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Collector, Evaluated, Progress
@@ -85,7 +85,11 @@ class RayRunner:
             self._reservation.release()
             raise
         self.plan = Plan(config=config, info=info, numerics=numerics)
-        self.notes = (*layout.notes, _describe(layout, found, own_cluster))
+        self.notes = (
+            *layout.notes,
+            _describe(layout, found, own_cluster),
+            *compiling_notes(config.machine, found),
+        )
         self.seconds = 0.0
         self.peak_memory_bytes = 0
         self.processes: tuple[Any, ...] = ()

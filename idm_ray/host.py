@@ -1,0 +1,34 @@
+"""What the operating system gives this process: cores, memory, folders. Needs no torch."""
+
+import contextlib
+import ctypes
+import os
+from pathlib import Path
+
+_M_MMAP_MAX = -4
+_M_TRIM_THRESHOLD = -1
+
+
+def num_cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux only
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def user_cache() -> Path:
+    """Where files are kept that can be made again; may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idm_ray"
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep freed memory for the next allocation, however large.
+
+    By default glibc gives large blocks back at once and gets them again from the kernel, which
+    clears every page. A training step allocates hundreds of megabytes; the clearing takes longer
+    than some convolutions. Elsewhere than on glibc this does nothing.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
