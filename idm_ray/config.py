@@ -190,7 +190,7 @@ class EvalConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MachineConfig:
-    """Where and how it is computed. Only threads, precision and compile touch the numbers."""
+    """Where and how it is computed; at most the last digits of the numbers depend on it."""
 
     local: bool = False
     """Run in this process, without Ray; same numbers."""
@@ -203,6 +203,9 @@ class MachineConfig:
 
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the networks: C++ on CPUs, torch's compiler on GPUs; auto: where it can and pays."""
+
+    images_per_pass: AutoInt = "auto"
+    """Images that go through a network at once; gradients of larger batches are summed in parts."""
 
     threads: AutoInt = "auto"
     """CPU threads of each process that computes; the last bits of the numbers depend on it."""
@@ -222,7 +225,7 @@ class MachineConfig:
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
-        for name in ("threads", "actors"):
+        for name in ("images_per_pass", "threads", "actors"):
             at_least(name, getattr(self, name), 1)
         for name in ("cpus_per_actor", "gpus_per_actor", "wait_s"):
             at_least(name, getattr(self, name), 0)

@@ -11,9 +11,9 @@ from idm_ray.config import AutoFloat, MachineConfig, RunConfig
 from idm_ray.errors import UserError
 from idm_ray.machine import Capabilities
 
-# Tiles of one group in one forward and backward pass, in pixels of the expanded tiles: their
-# activations are kept for the backward pass (about 1 GB for 512 tiles of 32x32 in bfloat16).
-MAX_TILE_PIXELS = 512 * 32 * 32
+# Pixels that go through a network at once: their activations are kept for the backward pass, about
+# 0.4 GB for ConvNet-3 in bfloat16.
+PIXELS_PER_PASS = 512 * 32 * 32
 
 # Below so many pixels through networks in a whole run, compiling takes longer than it saves. CPU:
 # 4 seconds of a C++ compiler, measured; GPU: half a minute of torch's, estimated.
@@ -44,7 +44,7 @@ class Layout:
 
 
 def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> RunConfig:
-    """Fill in what depends on the data alone: the network and the groups; check both.
+    """Fill in what depends on the data alone: network, groups, images per pass; check them.
 
     Raises:
         UserError: a depth or a partition that the image size does not allow.
@@ -52,23 +52,32 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     name = config.condense.network
     if name == "auto":
         name = default_network(image_shape)
+    images_per_pass = _images_per_pass(config, image_shape)
     size = config.condense.classes_per_group
     if size == "auto":
-        size = default_group_size(config, image_shape, num_classes)
+        size = _default_group_size(config, images_per_pass, num_classes)
     try:
         build_network(name, image_shape, num_classes)
         tile_size(min(image_shape[1:]), config.condense.partition)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return config.replace(network=name, classes_per_group=min(size, num_classes))
+    return config.replace(
+        network=name,
+        classes_per_group=min(size, num_classes),
+        images_per_pass=images_per_pass,
+    )
 
 
-def default_group_size(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> int:
-    """Classes per group: at least 5 groups, and no more tiles at once than memory likes."""
-    _, height, width = image_shape
+def _images_per_pass(config: RunConfig, image_shape: Sequence[int]) -> int:
+    if config.machine.images_per_pass == "auto":
+        return max(1, PIXELS_PER_PASS // (image_shape[1] * image_shape[2]))
+    return config.machine.images_per_pass
+
+
+def _default_group_size(config: RunConfig, images_per_pass: int, num_classes: int) -> int:
+    """Classes per group: at least 5 groups, and no more tiles than go through in one pass."""
     tiles_per_class = config.condense.ipc * config.condense.partition**2
-    fitting = MAX_TILE_PIXELS // (tiles_per_class * height * width)
-    return max(1, min(num_classes // 5, fitting))
+    return max(1, min(num_classes // 5, images_per_pass // tiles_per_class))
 
 
 def cut_groups(num_classes: int, classes_per_group: int) -> tuple[tuple[int, ...], ...]:
@@ -123,7 +132,7 @@ def choose_numerics(
     """The arithmetic that all processes of a run can share.
 
     Args:
-        machine: what was asked for.
+        machine: what was asked for, settled.
         found: of every process that will compute.
         threads: of each.
         pixels: through networks; see `condensing_work`.
@@ -152,6 +161,7 @@ def choose_numerics(
         precision=precision,
         compile=pays and not obstacles,
         own_convolutions=min((c.own_convolutions for c in found), key=_FEWER_FIRST.index),
+        images_per_pass=int(machine.images_per_pass),
         threads=threads,
     )
 

@@ -18,9 +18,6 @@ from idm_ray.data.sampling import random_set_rows, real_batch_rows, start_rows, 
 from idm_ray.errors import DataError
 from idm_ray.plan import Plan
 
-# Test images in one forward pass.
-TEST_BATCH = 1000
-
 
 def check_data(config: RunConfig, info: DatasetInfo) -> ImageDataset:
     """Open the data where this process is, and make sure that it is the run's data.
@@ -110,10 +107,10 @@ class RealImages:
         return TrainingImages(count=len(train.images), take=take)
 
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All test images and labels."""
-        test = self._dataset.test
-        for first in range(0, len(test.images), TEST_BATCH):
-            rows = np.arange(first, min(first + TEST_BATCH, len(test.images)))
+        """All test images and labels, as many at a time as go through a network at once."""
+        test, batch = self._dataset.test, self._plan.numerics.images_per_pass
+        for first in range(0, len(test.images), batch):
+            rows = np.arange(first, min(first + batch, len(test.images)))
             yield self._load(test.images, rows), self._labels(test, rows)
 
     def _load(self, images: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:

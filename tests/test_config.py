@@ -24,7 +24,7 @@ momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window
 repeats eval_epochs eval_interval whole_epochs
-local device precision compile threads actors cpus_per_actor gpus_per_actor wait_s
+local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor wait_s
 """
 OPTIONS = NAMES.split()
 
@@ -67,6 +67,7 @@ OTHERS = {
     "device": "cpu",
     "precision": "bfloat16",
     "compile": "off",
+    "images_per_pass": 100,
     "threads": 2,
     "actors": 3,
     "cpus_per_actor": 0.5,

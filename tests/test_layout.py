@@ -9,7 +9,6 @@ from idm_ray.layout import (
     compiling_notes,
     condensing_work,
     cut_groups,
-    default_group_size,
     evaluation_work,
     lay_out,
     settle,
@@ -63,7 +62,20 @@ def test_every_class_is_in_one_group(num_classes, size):
 def test_groups_are_a_fifth_of_the_classes_or_what_fits_memory(
     options, image_shape, num_classes, size
 ):
-    assert default_group_size(config(**options), image_shape, num_classes) == size
+    settled = settle(config(**options), image_shape, num_classes)
+    assert settled.condense.classes_per_group == size
+
+
+def test_small_passes_make_small_groups():
+    settled = settle(config(ipc=10, images_per_pass=80), (3, 32, 32), 100)
+    assert settled.condense.classes_per_group == 2
+    assert settled.machine.images_per_pass == 80
+
+
+@pytest.mark.parametrize(("side", "images"), [(32, 512), (64, 128), (224, 10), (4096, 1)])
+def test_as_many_images_at_once_as_memory_likes(side, images):
+    settled = settle(config(network="convnet-3"), (3, side, side), 10)
+    assert settled.machine.images_per_pass == images
 
 
 # --- Settling ---
@@ -71,7 +83,8 @@ def test_groups_are_a_fifth_of_the_classes_or_what_fits_memory(
 
 def test_settling_fills_in_the_network_and_the_groups_and_nothing_else():
     settled = settle(config(ipc=1, seed=4), (1, 8, 8), 10)
-    assert settled == config(ipc=1, seed=4, network="convnet-2", classes_per_group=2)
+    expected = {"network": "convnet-2", "classes_per_group": 2, "images_per_pass": 8192}
+    assert settled == config(ipc=1, seed=4, **expected)
     assert settle(settled, (1, 8, 8), 10) == settled
 
 
@@ -191,11 +204,14 @@ LONG, SHORT = MIN_PIXELS_TO_COMPILE["cpu"], MIN_PIXELS_TO_COMPILE["cpu"] - 1
 
 
 def chosen(*found, pixels=LONG, **machine):
-    return choose_numerics(MachineConfig(**machine), found, threads=3, pixels=pixels)
+    machine = MachineConfig(images_per_pass=20, **machine)
+    return choose_numerics(machine, found, threads=3, pixels=pixels)
 
 
 def test_a_long_run_on_able_hardware_is_compiled_and_in_bfloat16():
-    expected = Numerics(device="cpu", precision="bfloat16", compile=True, threads=3)
+    expected = Numerics(
+        device="cpu", precision="bfloat16", compile=True, images_per_pass=20, threads=3
+    )
     assert chosen(process(), process()) == expected
     assert chosen(process("cuda")).device == "cuda"
 
@@ -294,7 +310,7 @@ def test_shares_of_gpus_fit_on_single_gpus(actors, gpus):
 
 @pytest.mark.parametrize("num_classes", range(1, 40))
 def test_there_are_at_least_five_groups_where_there_are_five_classes(num_classes):
-    size = default_group_size(config(), (1, 8, 8), num_classes)
+    size = settle(config(), (1, 8, 8), num_classes).condense.classes_per_group
     assert len(cut_groups(num_classes, size)) >= min(5, num_classes)
 
 

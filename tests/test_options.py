@@ -17,16 +17,16 @@ CONDENSE = """
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
 --batch-train --lr-net --accuracy-window
 --repeats --eval-epochs --eval-interval --whole-epochs
---local --device --precision --compile --threads --actors --cpus-per-actor --gpus-per-actor
---wait-s
+--local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
+--gpus-per-actor --wait-s
 """
 EVALUATE = """
 --networks --json
 --data --size --test-fraction --limit-per-class --cache-dir
 --seed
 --repeats --eval-epochs
---local --device --precision --compile --threads --actors --cpus-per-actor --gpus-per-actor
---wait-s
+--local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
+--gpus-per-actor --wait-s
 """
 
 

@@ -26,10 +26,6 @@ from idm_ray.errors import NonFiniteLossError
 RealBatches = Callable[[int, int], tuple[Tensor, Tensor]]
 """(iteration, class) -> normalised images (B, C, H, W) and their weights in the mean (B,)."""
 
-# Real images in one forward pass without gradients: large enough to fill any device, small enough
-# that activations stay a few hundred megabytes (128 channels of 32x32 pixels each).
-MAX_PIXELS_PER_PASS = 256 * 32 * 32
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupReport:
@@ -145,7 +141,7 @@ class ClassGroup:
             batch, weights = self._real_batches(iteration, c)
             of_class = AugmentParams(params.operations[i : i + 1], params.uniforms[i : i + 1])
             batch = augment(batch.unsqueeze(0), of_class).squeeze(0)
-            features = [self._network.features(part) for part in _passes(batch)]
+            features = [self._network.features(part) for part in self._network.parts(batch)]
             means.append(class_means(torch.cat(features).unsqueeze(0), weights.unsqueeze(0)))
         return torch.cat(means)
 
@@ -169,14 +165,6 @@ class ClassGroup:
             per_class_step_(
                 self.images, gradient, self._velocity, num_classes=self._num_classes, **step
             )
-
-
-def _passes(batch: Tensor) -> tuple[Tensor, ...]:
-    """Cut (B, C, H, W) into nearly equal parts that are not too large for one forward pass."""
-    total = len(batch) * batch.shape[-2] * batch.shape[-1]
-    num_passes = -(-total // MAX_PIXELS_PER_PASS)
-    parts: tuple[Tensor, ...] = batch.split(-(-len(batch) // num_passes))
-    return parts
 
 
 def _as_tensor(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:

@@ -94,7 +94,9 @@ def fit(
                 params = draw_per_image(protocol.operations, len(batch), draws)
                 batch = augment(batch.unsqueeze(1), params).squeeze(1)
             optimizer.zero_grad()
-            F.cross_entropy(forward(batch), labels).backward()
+            for part, targets in zip(numerics.parts(batch), numerics.parts(labels), strict=True):
+                loss = F.cross_entropy(forward(part), targets, reduction="sum") / len(labels)
+                loss.backward()
             optimizer.step()
     network.eval()
     return forward

@@ -26,6 +26,7 @@ class Numerics:
         compile: whether blocks are fused: on CPUs by C++ operations, on GPUs by torch's compiler.
         own_convolutions: which convolutions of fused blocks in bfloat16 run in our own C++; CPUs
             only.
+        images_per_pass: images that go through a network at once.
         threads: of each process.
     """
 
@@ -33,6 +34,7 @@ class Numerics:
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     own_convolutions: OwnConvolutions = "none"
+    images_per_pass: int = 1024
     threads: int = 1
 
     @property
@@ -44,6 +46,12 @@ class Numerics:
         """
         slow_norm = self.device == "cpu" and self.precision == "bfloat16"
         return torch.contiguous_format if slow_norm else torch.channels_last
+
+    def parts(self, batch: Tensor) -> tuple[Tensor, ...]:
+        """Cut a batch (B, ...) into nearly equal parts, each for one pass through a network."""
+        num_passes = -(-len(batch) // self.images_per_pass)
+        parts: tuple[Tensor, ...] = batch.split(-(-len(batch) // num_passes))
+        return parts
 
     def features(self, network: ConvNet) -> Callable[[Tensor], Tensor]:
         """A network's embeddings, (N, F) float32, as a function of images (N, C, H, W) float32."""
@@ -106,6 +114,8 @@ class FlatNetwork:
         """Embeddings, (N, F) float32, of normalised images (N, C, H, W) float32."""
         self.head = numerics.plain(network.head)
         """Logits, (N, K) float32, of embeddings."""
+        self.parts = numerics.parts
+        """Cuts a batch into what goes through at once."""
         self._parameters = parameters
 
     def load(self, weights: Tensor) -> None:

@@ -56,9 +56,14 @@ def train_step(
     Returns:
         B, and a tensor of two on the device: correct predictions before the step, summed loss.
     """
-    logits = network.logits(images)
-    loss = F.cross_entropy(logits, labels)
-    gradient = network.gradient(loss)
+    gradient, counts = torch.zeros_like(network.weights), torch.zeros(2, dtype=torch.float64)
+    counts = counts.to(network.weights.device)
+    for part, targets in zip(network.parts(images), network.parts(labels), strict=True):
+        logits = network.logits(part)
+        loss = F.cross_entropy(logits, targets, reduction="sum")
+        gradient += network.gradient(loss / len(labels))
+        correct = (logits.argmax(dim=1) == targets).sum()
+        counts += torch.stack([correct.double(), loss.detach().double()])
     sgd_step_(
         network.weights,
         gradient,
@@ -67,6 +72,4 @@ def train_step(
         momentum=MOMENTUM_NET,
         weight_decay=WEIGHT_DECAY_NET,
     )
-    with torch.no_grad():
-        correct = (logits.argmax(dim=1) == labels).sum()
-        return len(labels), torch.stack([correct.double(), loss.detach().double() * len(labels)])
+    return len(labels), counts

@@ -105,6 +105,17 @@ def test_compiled_code_follows_newly_loaded_weights(images):
     torch.testing.assert_close(compiled.logits(images), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("count", "at_once", "sizes"),
+    [(5, 5, [5]), (5, 100, [5]), (6, 5, [3, 3]), (10, 4, [4, 4, 2]), (3, 1, [1, 1, 1])],
+)
+def test_a_batch_is_cut_into_nearly_equal_parts_of_what_goes_through_at_once(count, at_once, sizes):
+    batch = torch.arange(count)
+    parts = Numerics(images_per_pass=at_once).parts(batch)
+    assert [len(part) for part in parts] == sizes
+    assert torch.cat(parts).equal(batch)
+
+
 def test_pixels_are_normalised_by_channel():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 3, 1, 1)
     mean = torch.tensor([0.5, 0.2, 0.25]).reshape(-1, 1, 1)

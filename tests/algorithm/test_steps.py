@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.steps import TrainMetrics, train_step
 from tests import reference
 from tests.algorithm.making import convnet, flat_network, flat_weights, normal
@@ -38,6 +39,20 @@ def test_training_steps_have_the_paper_s_momentum_and_weight_decay():
     )
     for ours, theirs in zip(weights[1:], expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+def test_a_batch_in_parts_makes_the_step_of_the_whole_batch():
+    images, labels = batches(1)[0]
+    whole, parts = flat_network(convnet()), flat_network(convnet(), Numerics(images_per_pass=4))
+    assert [len(part) for part in parts.parts(images)] == [3, 3]
+    metrics = []
+    for network in (whole, parts):
+        velocity = torch.zeros_like(network.weights)
+        metrics.append(TrainMetrics.total([train_step(network, images, labels, velocity, lr=0.1)]))
+    torch.testing.assert_close(whole.weights, parts.weights, rtol=1e-5, atol=1e-6)
+    assert metrics[0].correct == metrics[1].correct
+    assert metrics[0].images == metrics[1].images == 6
+    assert metrics[0].loss == pytest.approx(metrics[1].loss, rel=1e-6)
 
 
 def test_metrics_count_predictions_and_loss_before_each_step():
