@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from idm_ray.algorithm.numerics import FlatNetwork
 from idm_ray.algorithm.sgd import sgd_step_
+from idm_ray.algorithm.spans import span
 from idm_ray.config import MOMENTUM_NET, WEIGHT_DECAY_NET
 
 
@@ -56,17 +57,19 @@ def train_step(
     Returns:
         B, and a tensor of two on the device: correct predictions before the step, summed loss.
     """
-    logits = network.logits(images)
-    loss = F.cross_entropy(logits, labels)
-    gradient = network.gradient(loss)
-    sgd_step_(
-        network.weights,
-        gradient,
-        velocity,
-        lr=lr,
-        momentum=MOMENTUM_NET,
-        weight_decay=WEIGHT_DECAY_NET,
-    )
-    with torch.no_grad():
+    with span("training"):
+        logits = network.logits(images)
+        loss = F.cross_entropy(logits, labels)
+        gradient = network.gradient(loss)
+    with span("optimiser"):
+        sgd_step_(
+            network.weights,
+            gradient,
+            velocity,
+            lr=lr,
+            momentum=MOMENTUM_NET,
+            weight_decay=WEIGHT_DECAY_NET,
+        )
+    with torch.no_grad(), span("training"):
         correct = (logits.argmax(dim=1) == labels).sum()
         return len(labels), torch.stack([correct.double(), loss.detach().double() * len(labels)])
