@@ -111,7 +111,10 @@ def refused_config(tmp_path, text):
             "bench --rounds 0",
             "Invalid value for '--rounds': 0 is not in the range x>=1.",
         ),
-        ("bench --precision float8", "--precision must be auto|float32|bfloat16, got 'float8'"),
+        (
+            "bench --precision float8",
+            "--precision must be 'auto' or 'float32' or 'bfloat16', got 'float8'",
+        ),
         (
             "bench --json no/such/x.json",
             "expected a folder for --json no/such/x.json, found none; create it first",

@@ -115,7 +115,7 @@ def compare(
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     with tempfile.TemporaryDirectory(prefix="idm-ray-bench-") as folder:
         listener(Announcement(f"{setting.name}: making random images"))
-        plan = _make_plan(setting, machine, Path(folder))
+        plan = make_plan(setting, machine, Path(folder))
         with (
             InProcess(OurSide, plan) as ours,
             InProcess(PublishedSide, plan) as published,
@@ -128,6 +128,32 @@ def compare(
                 done.append(turns.round())
                 listener(Announcement(_describe(setting, done[-1], number + 1, rounds)))
             return summarise(setting.name, plan, turns, done, warm_up_s)
+
+
+def make_plan(setting: Setting, machine: Mapping[str, Any], folder: Path) -> Plan:
+    """Make the data, and decide as a whole run on it would.
+
+    Args:
+        setting: what to run.
+        machine: flat options of `MachineConfig`.
+        folder: for the images and their cache; it must exist.
+
+    Raises:
+        UserError: wrong options.
+    """
+    images = folder / "images"
+    images.mkdir()
+    config = setting.config(images, folder / "cache", machine)
+    write_random_images(
+        images,
+        image_size=setting.image_shape[1:],
+        num_classes=setting.num_classes,
+        images_per_class=setting.images_per_class,
+    )
+    info = open_dataset(config.data).info
+    config = settle(config, info.image_shape, info.num_classes)
+    pixels = condensing_work(config, info.image_shape, info.train_counts)
+    return LocalRunner(config, info, {}, pixels=pixels).plan
 
 
 def summarise(
@@ -224,23 +250,6 @@ def _result(
         precision=precision,
         compiled=compiled,
     )
-
-
-def _make_plan(setting: Setting, machine: Mapping[str, Any], folder: Path) -> Plan:
-    """Make the data, and decide as a whole run on it would."""
-    images = folder / "images"
-    images.mkdir()
-    config = setting.config(images, folder / "cache", machine)
-    write_random_images(
-        images,
-        image_size=setting.image_shape[1:],
-        num_classes=setting.num_classes,
-        images_per_class=setting.images_per_class,
-    )
-    info = open_dataset(config.data).info
-    config = settle(config, info.image_shape, info.num_classes)
-    pixels = condensing_work(config, info.image_shape, info.train_counts)
-    return LocalRunner(config, info, {}, pixels=pixels).plan
 
 
 def _context(plan: Plan, rounds: int) -> dict[str, Any]:

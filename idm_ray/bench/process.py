@@ -1,5 +1,6 @@
 """An object in a process of its own, so that its memory, threads and caches are its own too."""
 
+import contextlib
 import multiprocessing
 import signal
 from collections.abc import Callable
@@ -37,7 +38,9 @@ class InProcess:
 
     def call(self, method: str, *args: Any) -> Any:
         """The result of a method of the object; arguments and result are copied."""
-        self._pipe.send((method, args))
+        # If it died since the last call, its answer says so.
+        with contextlib.suppress(BrokenPipeError):
+            self._pipe.send((method, args))
         return self._answer()
 
     def close(self) -> None:
@@ -60,7 +63,7 @@ class InProcess:
     def _answer(self) -> Any:
         try:
             raised, value = self._pipe.recv()
-        except EOFError as error:
+        except (EOFError, ConnectionError) as error:
             self._process.join(_END_WITHIN_S)
             raise IdmRayError(
                 "a process of the bench died with exit status "

@@ -2,10 +2,12 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
-from idm_ray.bench.compare import compare, why_void
+from idm_ray.bench import flops
+from idm_ray.bench.compare import compare, make_plan, summarise, why_void
 from idm_ray.bench.parts import OTHER
-from idm_ray.bench.sides import Timing
+from idm_ray.bench.sides import OurSide, PublishedSide, Timing
 from idm_ray.bench.turns import Turn, Turns
 from idm_ray.progress import Announcement
 from tests.bench.making import TINY, plan_of
@@ -83,17 +85,34 @@ def test_the_two_take_turns_and_the_bare_loop_runs_around_the_published_side():
     ]
 
 
+MACHINE = {"device": "cpu", "precision": "float32", "compile": "off", "threads": 1}
+SETTING = dataclasses.replace(TINY, options={**TINY.options, "train_interval": 3})
+
+
+class Here:
+    """An implementation in this process, called as if it were in another."""
+
+    def __init__(self, side):
+        self.side = side
+
+    def call(self, method, *args):
+        return getattr(self.side, method)(*args)
+
+
 @pytest.fixture(scope="module")
-def compared():
-    """A tiny comparison, and what was told meanwhile."""
-    setting = dataclasses.replace(TINY, options={**TINY.options, "train_interval": 3})
-    told = []
-    machine = {"device": "cpu", "precision": "float32", "compile": "off", "threads": 1}
-    return compare(setting, machine, rounds=2, listener=told.append), told
+def found(tmp_path_factory):
+    """A tiny comparison."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(flops._MATRIX_SIDE, "cpu", 128)
+        plan = make_plan(SETTING, MACHINE, tmp_path_factory.mktemp("bench"))
+        turns = Turns(plan, Here(OurSide(plan)), Here(PublishedSide(plan)))
+        warm_up_s = turns.warm_up()
+        yield summarise("tiny", plan, turns, [turns.round(), turns.round()], warm_up_s)
+    torch.set_num_threads(threads)
 
 
-def test_a_comparison_measures_both_sides(compared):
-    found, _ = compared
+def test_a_comparison_measures_both_sides(found):
     for side in (found.ours, found.published):
         assert len(side.rounds_s) == 2
         assert side.seconds == pytest.approx(sum(side.rounds_s) / 2)
@@ -110,8 +129,7 @@ def test_a_comparison_measures_both_sides(compared):
     assert found.warm_up_s > 0
 
 
-def test_the_ratio_is_that_of_the_medians_or_void(compared):
-    found, _ = compared
+def test_the_ratio_is_that_of_the_medians_or_void(found):
     assert found.ratio is None or found.ratio == pytest.approx(
         found.published.seconds / found.ours.seconds
     )
@@ -120,19 +138,24 @@ def test_the_ratio_is_that_of_the_medians_or_void(compared):
     assert found.ratios == pytest.approx([theirs / ours for ours, theirs in rounds])
 
 
-def test_the_context_says_where_the_numbers_come_from(compared):
-    context = compared[0].context
+def test_the_context_says_where_the_numbers_come_from(found):
+    context = found.context
     assert {"machine", "cores", "threads", "rounds", "versions", "commit", "command"} <= set(
         context
     )
     assert (context["rounds"], context["threads"]) == (2, 1)
     assert context["options"]["precision"] == "float32"
-    json.dumps(dataclasses.asdict(compared[0]), allow_nan=False)
+    json.dumps(dataclasses.asdict(found), allow_nan=False)
 
 
-def test_progress_is_told_in_lines(compared):
-    texts = [event.text for event in compared[1] if isinstance(event, Announcement)]
-    assert [text.split(" ours ")[0] for text in texts if "round" in text] == [
+@pytest.mark.slow
+def test_each_side_runs_in_its_own_process_and_progress_is_told_in_lines():
+    told = []
+    found = compare(SETTING, MACHINE, rounds=2, listener=told.append)
+    assert [event.text.split(" ours ")[0] for event in told][-2:] == [
         "tiny: round 1/2:",
         "tiny: round 2/2:",
     ]
+    assert all(isinstance(event, Announcement) for event in told)
+    assert found.ours.peak_memory_bytes != found.published.peak_memory_bytes
+    assert found.context["rounds"] == 2
