@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from idm_ray.algorithm.numerics import Numerics
 from idm_ray.bench.flops import Work, iteration_work
 from idm_ray.bench.process import InProcess
 from idm_ray.bench.random_images import write_random_images
@@ -168,28 +169,11 @@ def summarise(
         done: the rounds.
         warm_up_s: of our first iteration.
     """
-    memory, parts = turns.peaks(), turns.parts()
-    work, numerics = iteration_work(plan), plan.numerics
+    work, memory, parts = iteration_work(plan), turns.peaks(), turns.parts()
     precisions = done[0].matmul_flops_per_s
     peak = {name: max(r.matmul_flops_per_s[name] for r in done) for name in precisions}
-    ours = _result(
-        [r.ours for r in done],
-        work,
-        parts[0],
-        memory[0],
-        peak_flops=peak[numerics.precision],
-        precision=numerics.precision,
-        compiled=numerics.compile,
-    )
-    published = _result(
-        [r.published for r in done],
-        work,
-        parts[1],
-        memory[1],
-        peak_flops=peak["float32"],
-        precision="float32",
-        compiled=False,
-    )
+    ours = _result([r.ours for r in done], work, parts[0], memory[0], plan.numerics, peak)
+    published = _result([r.published for r in done], work, parts[1], memory[1], Numerics(), peak)
     void = why_void(
         [(work.trained_images / r.published.training.training_s, r.bare_images_per_s) for r in done]
     )
@@ -229,26 +213,24 @@ def _result(
     work: Work,
     parts: dict[str, float],
     peak_memory_bytes: int,
-    *,
-    peak_flops: float,
-    precision: str,
-    compiled: bool,
+    numerics: Numerics,
+    peak: Mapping[str, float],
 ) -> Result:
     seconds = median(turn.seconds for turn in turns)
     flops_per_s = work.flops / seconds
+    training_s = median(turn.training.training_s for turn in turns)
     return Result(
         seconds=seconds,
         rounds_s=tuple(turn.seconds for turn in turns),
         cpu_s=median(turn.cpu_s for turn in turns),
         parts=parts,
         images_per_s=work.images / seconds,
-        training_images_per_s=work.trained_images
-        / median(turn.training.training_s for turn in turns),
+        training_images_per_s=work.trained_images / training_s,
         tflop_per_s=flops_per_s / 1e12,
-        peak_share=flops_per_s / peak_flops,
+        peak_share=flops_per_s / peak[numerics.precision],
         peak_memory_bytes=peak_memory_bytes,
-        precision=precision,
-        compiled=compiled,
+        precision=numerics.precision,
+        compiled=numerics.compile,
     )
 
 
