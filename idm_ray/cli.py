@@ -14,6 +14,7 @@ import click
 import yaml
 
 from idm_ray import __version__
+from idm_ray.bench.settings import DEFAULT_SETTING, SETTINGS
 from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.errors import IdmRayError, UserError
@@ -75,8 +76,7 @@ def evaluate(
     """Train fresh networks on the condensed set FILE and test them on real images."""
     if data is None:
         raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise UserError(f"expected a folder for --json {json_file}, found none; create it first")
+    _check_json(json_file)
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
@@ -96,6 +96,41 @@ def evaluate(
     terminal.show(evaluation_table(found))
     if json_file is not None:
         write_json(json_file, dataclasses.asdict(found))
+
+
+@cli.command(cls=GroupedCommand)
+@click.option(
+    "--setting",
+    "settings",
+    type=click.Choice([*SETTINGS, "all"]),
+    multiple=True,
+    default=[DEFAULT_SETTING],
+    help=f"What to run; may be given several times. [{DEFAULT_SETTING}]",
+)
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=3, help="How often each is timed. [3]"
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results here.")
+@config_options(["device", "precision", "compile", "threads"])
+def bench(settings: tuple[str, ...], rounds: int, json_file: Path | None, **given: Any) -> None:
+    """Time an iteration against Algorithm 1 as published, in turns on random images.
+
+    --precision and --compile hold for our side; the published one is float32, uncompiled.
+    """
+    _check_json(json_file)
+    machine = {name: value for name, value in given.items() if value is not None}
+    from idm_ray.bench.compare import compare  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.results.atomic import write_json  # noqa: PLC0415
+    from idm_ray.terminal import Terminal, bench_table  # noqa: PLC0415
+
+    terminal = Terminal()
+    found: dict[str, Any] = {}
+    for name in SETTINGS if "all" in settings else dict.fromkeys(settings):
+        comparison = compare(SETTINGS[name], machine, rounds=rounds, listener=terminal)
+        terminal.show(bench_table(comparison))
+        found[name] = dataclasses.asdict(comparison)
+        if json_file is not None:
+            write_json(json_file, found)
 
 
 def main() -> NoReturn:
@@ -153,6 +188,12 @@ def _leave_soon(how: str, status: int) -> None:
     timer = threading.Timer(CLEAN_UP_WITHIN_S, leave)
     timer.daemon = True
     timer.start()
+
+
+def _check_json(path: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UserError(f"expected a folder for --json {path}, found none; create it first")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

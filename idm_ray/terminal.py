@@ -1,7 +1,8 @@
 """Shows a run on the terminal: a progress bar where a person watches, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from idm_ray.bench.compare import Comparison, Result
 from idm_ray.evaluation import Evaluation
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.run import Event, Finished, Started
@@ -160,6 +162,55 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     for network, result in evaluation.networks.items():
         table.add_row(network, _accuracy(result), str(result["repeats"]), str(result["epochs"]))
     return table
+
+
+def bench_table(comparison: Comparison) -> Table:
+    """Both implementations side by side."""
+    context = comparison.context
+    ratios = f"{min(comparison.ratios):.2f} to {max(comparison.ratios):.2f}"
+    if comparison.ratio is None:
+        title = f"{comparison.setting}: the ratio is void: {comparison.void}"
+    else:
+        title = (
+            f"{comparison.setting}: {comparison.ratio:.2f} times as fast as published "
+            f"({context['rounds']} rounds, {ratios})"
+        )
+    table = Table(title=escape(title), title_justify="left", min_width=len(title))
+    table.add_column("per iteration")
+    sides = {"ours": comparison.ours, "published": comparison.published}
+    for name in sides:
+        table.add_column(name, justify="right")
+
+    def row(label: str, text: Callable[[Result], str]) -> None:
+        table.add_row(label, *(text(side) for side in sides.values()))
+
+    row("seconds", lambda side: f"{side.seconds:.3f}")
+    row("CPU seconds", lambda side: f"{side.cpu_s:.3f}")
+    for part in comparison.ours.parts:
+        row(f"  {part}", partial(_part, part))
+    row("images/s", lambda side: _rate(side.images_per_s))
+    row("training images/s", lambda side: _rate(side.training_images_per_s))
+    row("TFLOP/s", lambda side: f"{side.tflop_per_s:.3f}")
+    row("of the peak", lambda side: f"{100 * side.peak_share:.0f} %")
+    row("peak memory, GB", lambda side: f"{side.peak_memory_bytes / 1e9:.2f}")
+    row("arithmetic", lambda side: f"{side.precision}{', compiled' * side.compiled}")
+    bare = _rate(comparison.bare_training_images_per_s)
+    peaks = ", ".join(f"{k} {v:.2f}" for k, v in comparison.matmul_tflop_per_s.items())
+    table.caption = escape(
+        f"A bare training loop: {bare} images/s. Parts are of profiled iterations. Our warm-up: "
+        f"{comparison.warm_up_s:.1f} s. Matrix product: {peaks} TFLOP/s. {context['machine']}, "
+        f"{context['cores']} cores, {context['threads']} threads."
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:.0f}" if per_second >= 100 else f"{per_second:.1f}"
+
+
+def _part(name: str, side: Result) -> str:
+    return f"{side.parts[name]:.3f}"
 
 
 def _accuracy(result: Mapping[str, Any]) -> str:

@@ -102,6 +102,23 @@ def refused_config(tmp_path, text):
             "no.parquet: expected a readable file, found: No such file or directory; check the "
             "path",
         ),
+        (
+            "bench --setting cifar",
+            "Invalid value for '--setting': 'cifar' is not one of 'cifar10-ipc1', 'cifar10-ipc10', "
+            "'cifar10-ipc10-interval30', 'cifar100-ipc10', 'imagenet-224', 'all'.",
+        ),
+        (
+            "bench --rounds 0",
+            "Invalid value for '--rounds': 0 is not in the range x>=1.",
+        ),
+        (
+            "bench --precision float8",
+            "--precision must be 'auto' or 'float32' or 'bfloat16', got 'float8'",
+        ),
+        (
+            "bench --json no/such/x.json",
+            "expected a folder for --json no/such/x.json, found none; create it first",
+        ),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(words, message):
@@ -338,6 +355,18 @@ def test_a_recipe_that_is_no_text_is_refused(tmp_path):
 
 def test_a_json_file_that_cannot_be_written_is_refused_first(tmp_path, a_set):
     assert "--json" in refusal("evaluate", a_set, *EVALUATE, "--json", tmp_path / "no" / "x.json")
+
+
+@pytest.mark.slow
+def test_a_bench_prints_a_table_and_writes_an_object_for_each_setting(tmp_path):
+    path = tmp_path / "bench.json"
+    words = ["--setting", "imagenet-224", "--rounds", "1", "--compile", "off", "--json", path]
+    outcome = command("bench", *words, "--device", "cpu")
+    assert outcome.status == 0
+    assert "images/s" in outcome.out
+    found = json.loads(path.read_text())["imagenet-224"]
+    assert {"ratio", "void", "ours", "published", "context"} <= set(found)
+    assert set(found["ours"]["parts"]) == set(found["published"]["parts"])
 
 
 def test_without_a_command_the_help_is_shown():

@@ -28,6 +28,10 @@ EVALUATE = """
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
 """
+BENCH = """
+--setting --rounds --json
+--device --precision --compile --threads
+"""
 
 
 def options_of(name):
@@ -48,7 +52,9 @@ def refusal(*words):
     return str(raised.value)
 
 
-@pytest.mark.parametrize(("name", "flags"), [("condense", CONDENSE), ("evaluate", EVALUATE)])
+@pytest.mark.parametrize(
+    ("name", "flags"), [("condense", CONDENSE), ("evaluate", EVALUATE), ("bench", BENCH)]
+)
 def test_these_are_all_options_in_the_order_they_are_shown(name, flags):
     assert [flag for option in options_of(name) for flag in option.opts] == flags.split()
 

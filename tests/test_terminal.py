@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from idm_ray.bench.compare import Comparison, Result
 from idm_ray.evaluation import Evaluation
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.run import Finished, Started
-from idm_ray.terminal import Terminal, cost, evaluation_table, result_table
+from idm_ray.terminal import Terminal, bench_table, cost, evaluation_table, result_table
 
 
 def result(mean, std=0.0, repeats=1, epochs=1000):
@@ -193,3 +194,66 @@ def test_brackets_in_names_are_shown_in_tables(name):
     assert printed(result_table(SUMMARY | {"source": name})).lstrip().startswith(f"{name}: 2 per")
     found = Evaluation(file=f"runs/{name}/c.parquet", data=name, networks={})
     assert f"{name}/c.parquet tested on {name}" in printed(evaluation_table(found))
+
+
+def one_side(seconds, precision, compiled):
+    return Result(
+        seconds=seconds,
+        rounds_s=(seconds,) * 3,
+        cpu_s=2 * seconds,
+        parts={"real": seconds / 4, "training": seconds / 2},
+        images_per_s=8080 / seconds,
+        training_images_per_s=5120 / seconds,
+        tflop_per_s=1.86 / seconds,
+        peak_share=0.25,
+        peak_memory_bytes=1_540_000_000,
+        precision=precision,
+        compiled=compiled,
+    )
+
+
+def comparison(ratio, void=None):
+    return Comparison(
+        setting="cifar10-ipc10",
+        ratio=ratio,
+        void=void,
+        ratios=(7.5, 8.0, 8.5),
+        ours=one_side(2.0, "bfloat16", True),
+        published=one_side(16.0, "float32", False),
+        bare_training_images_per_s=321.0,
+        warm_up_s=12.34,
+        work_tflop=1.86,
+        matmul_tflop_per_s={"float32": 0.5, "bfloat16": 3.0},
+        context={"rounds": 3, "machine": "a processor", "cores": 2, "threads": 1},
+    )
+
+
+def test_a_comparison_shows_both_sides_part_by_part():
+    text = printed(bench_table(comparison(8.0)), width=160)
+    title = "cifar10-ipc10: 8.00 times as fast as published (3 rounds, 7.50 to 8.50)"
+    assert text.splitlines()[0].strip() == title
+    assert rows(text) == [
+        ["seconds", "2.000", "16.000"],
+        ["CPU seconds", "4.000", "32.000"],
+        ["real", "0.500", "4.000"],
+        ["training", "1.000", "8.000"],
+        ["images/s", "4040", "505"],
+        ["training images/s", "2560", "320"],
+        ["TFLOP/s", "0.930", "0.116"],
+        ["of the peak", "25 %", "25 %"],
+        ["peak memory, GB", "1.54", "1.54"],
+        ["arithmetic", "bfloat16, compiled", "float32"],
+    ]
+    caption = " ".join(text.split("└")[1].split()[1:])
+    for words in (
+        "321 images/s",
+        "warm-up: 12.3 s",
+        "bfloat16 3.00 TFLOP/s",
+        "a processor, 2 cores",
+    ):
+        assert words in caption
+
+
+def test_a_void_ratio_is_not_shown():
+    text = printed(bench_table(comparison(None, void="too slow")), width=160)
+    assert text.splitlines()[0].strip() == "cifar10-ipc10: the ratio is void: too slow"

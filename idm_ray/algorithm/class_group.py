@@ -20,6 +20,7 @@ from idm_ray.algorithm.model_server import Snapshot
 from idm_ray.algorithm.numerics import FlatNetwork
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.sgd import per_class_step_, sgd_step_
+from idm_ray.algorithm.spans import span
 from idm_ray.config import CondenseConfig
 from idm_ray.errors import NonFiniteLossError
 
@@ -122,12 +123,16 @@ class ClassGroup:
         for snapshot in snapshots:
             self._network.load(_as_tensor(snapshot.weights))
             real_means = self._real_means(iteration, params)
-            terms = self._loss_terms(leaf, real_means, snapshot.accuracy) / len(snapshots)
-            gradient += torch.autograd.grad(terms.sum(), leaf)[0]
-            losses += terms.detach()
-        self._update(torch.autograd.grad(augmented, images, gradient)[0])
+            with span("synthetic"):
+                terms = self._loss_terms(leaf, real_means, snapshot.accuracy) / len(snapshots)
+                gradient += torch.autograd.grad(terms.sum(), leaf)[0]
+                losses += terms.detach()
+        with span("augmentation"):
+            gradient = torch.autograd.grad(augmented, images, gradient)[0]
+        self._update(gradient)
         return losses
 
+    @span("augmentation")
     def _augmented_tiles(self, images: Tensor, params: AugmentParams) -> Tensor:
         """(I, ipc, C, H, W) -> (I, ipc * l*l, C, H, W): expansion, then augmentation."""
         tiles = expand(images.flatten(0, 1), self._config.partition)
@@ -138,11 +143,14 @@ class ClassGroup:
         """(I, F): mean feature of each class's batch of real images, class by class."""
         means = []
         for i, c in enumerate(self.classes):
-            batch, weights = self._real_batches(iteration, c)
-            of_class = AugmentParams(params.operations[i : i + 1], params.uniforms[i : i + 1])
-            batch = augment(batch.unsqueeze(0), of_class).squeeze(0)
-            features = [self._network.features(part) for part in self._network.parts(batch)]
-            means.append(class_means(torch.cat(features).unsqueeze(0), weights.unsqueeze(0)))
+            with span("data"):
+                batch, weights = self._real_batches(iteration, c)
+            with span("augmentation"):
+                of_class = AugmentParams(params.operations[i : i + 1], params.uniforms[i : i + 1])
+                batch = augment(batch.unsqueeze(0), of_class).squeeze(0)
+            with span("real"):
+                features = [self._network.features(part) for part in self._network.parts(batch)]
+                means.append(class_means(torch.cat(features).unsqueeze(0), weights.unsqueeze(0)))
         return torch.cat(means)
 
     def _loss_terms(self, tiles: Tensor, real_means: Tensor, accuracy: float) -> Tensor:
@@ -157,6 +165,7 @@ class ClassGroup:
         )
         return torch.stack([matching_loss(real_means, syn_means), regularization])
 
+    @span("optimiser")
     def _update(self, gradient: Tensor) -> None:
         step = {"lr": self._config.lr_img, "momentum": self._config.momentum_img}
         if self._config.image_step == "joint":

@@ -17,6 +17,7 @@ from idm_ray.algorithm.model_queue import IterationPlan, ModelQueue
 from idm_ray.algorithm.networks import ConvNet, init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
+from idm_ray.algorithm.spans import span
 from idm_ray.algorithm.steps import TrainMetrics, train_step
 from idm_ray.config import QueueConfig
 from idm_ray.errors import NonFiniteLossError
@@ -149,7 +150,8 @@ class ModelServer:
         self._network.load(model.weights)
         steps = []
         for step in range(model.age, model.age + self._config.train_steps):
-            images, labels = self._batches(model_id, step)
+            with span("data"):
+                images, labels = self._batches(model_id, step)
             steps.append(
                 train_step(self._network, images, labels, model.velocity, lr=self._config.lr_net)
             )

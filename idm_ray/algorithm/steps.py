@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from idm_ray.algorithm.numerics import FlatNetwork
 from idm_ray.algorithm.sgd import sgd_step_
+from idm_ray.algorithm.spans import span
 from idm_ray.config import MOMENTUM_NET, WEIGHT_DECAY_NET
 
 
@@ -56,20 +57,22 @@ def train_step(
     Returns:
         B, and a tensor of two on the device: correct predictions before the step, summed loss.
     """
-    gradient, counts = torch.zeros_like(network.weights), torch.zeros(2, dtype=torch.float64)
-    counts = counts.to(network.weights.device)
-    for part, targets in zip(network.parts(images), network.parts(labels), strict=True):
-        logits = network.logits(part)
-        loss = F.cross_entropy(logits, targets, reduction="sum")
-        gradient += network.gradient(loss / len(labels))
-        correct = (logits.argmax(dim=1) == targets).sum()
-        counts += torch.stack([correct.double(), loss.detach().double()])
-    sgd_step_(
-        network.weights,
-        gradient,
-        velocity,
-        lr=lr,
-        momentum=MOMENTUM_NET,
-        weight_decay=WEIGHT_DECAY_NET,
-    )
+    with span("training"):
+        gradient, counts = torch.zeros_like(network.weights), torch.zeros(2, dtype=torch.float64)
+        counts = counts.to(network.weights.device)
+        for part, targets in zip(network.parts(images), network.parts(labels), strict=True):
+            logits = network.logits(part)
+            loss = F.cross_entropy(logits, targets, reduction="sum")
+            gradient += network.gradient(loss / len(labels))
+            correct = (logits.argmax(dim=1) == targets).sum()
+            counts += torch.stack([correct.double(), loss.detach().double()])
+    with span("optimiser"):
+        sgd_step_(
+            network.weights,
+            gradient,
+            velocity,
+            lr=lr,
+            momentum=MOMENTUM_NET,
+            weight_decay=WEIGHT_DECAY_NET,
+        )
     return len(labels), counts

@@ -1,0 +1,1 @@
+"""Speed: an iteration of this implementation against one of Algorithm 1 as it was published."""
