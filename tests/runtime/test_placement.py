@@ -116,7 +116,7 @@ def run_on_this_cluster(script):
         env={**os.environ, "RAY_ADDRESS": address},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -131,7 +131,7 @@ def test_an_address_where_no_cluster_answers_is_said_in_one_line(tmp_path):
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 2, done.stderr
