@@ -85,6 +85,12 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def reset_peak_memory() -> None:
+    """Let `peak_memory_bytes` begin anew, where the system allows it; else it stays what it was."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _cpu_multiplies_bfloat16() -> bool:
     # torch has no public question for this; without the private ones the answer is no.
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
