@@ -77,14 +77,16 @@ def test_importing_the_package_is_light():
 
 
 def test_the_public_names_are_there():
-    assert sorted(idm_ray.__all__) == ["condense", "evaluate", "load"]
+    assert sorted(idm_ray.__all__) == ["condense", "estimate", "evaluate", "load"]
     for name in idm_ray.__all__:
         assert callable(getattr(idm_ray, name))
     with pytest.raises(AttributeError, match="no attribute 'condens'"):
         idm_ray.condens  # noqa: B018 -- looking it up is the test
 
 
-@pytest.mark.parametrize("words", [["--help"], ["condense", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], *([name, "--help"] for name in ("condense", "estimate", "evaluate"))]
+)
 def test_help_loads_nothing_heavy(words):
     code = (
         "import atexit, sys\n"
