@@ -7,15 +7,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from idm_ray.estimation import estimate as estimate
     from idm_ray.evaluation import evaluate as evaluate
     from idm_ray.results.condensed import load as load
     from idm_ray.run import condense as condense
 
 __version__ = "0.1.0"
-__all__ = ["condense", "evaluate", "load"]
+__all__ = ["condense", "estimate", "evaluate", "load"]
 
 _HOMES = {
     "condense": "idm_ray.run",
+    "estimate": "idm_ray.estimation",
     "evaluate": "idm_ray.evaluation",
     "load": "idm_ray.results.condensed",
 }

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,23 +38,32 @@ def cli(debug: bool) -> None:
     )
 
 
+def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of `condense`."""
+    config_file = click.Path(dir_okay=False, path_type=Path)
+    for option in (
+        config_options(option_names()),
+        click.option(
+            "--config",
+            "config_file",
+            type=config_file,
+            help="YAML file of options; those on the command line win.",
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace the run that --out holds."),
+        click.option("--out", type=click.Path(path_type=Path), help="Folder of the run."),
+    ):
+        command = option(command)
+    return command
+
+
 @cli.command(cls=GroupedCommand)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="YAML file of options; those on the command line win.",
-)
-@config_options(option_names())
+@_run_options
 def condense(out: Path | None, overwrite: bool, config_file: Path | None, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
     Without options: the embedded handwritten digits, 1 image per class.
     """
-    options = _read_config(config_file) if config_file else {}
-    options |= {name: value for name, value in given.items() if value is not None}
+    options = _given_options(config_file, given)
     out, overwrite = out or options.pop("out", None), overwrite or options.pop("overwrite", False)
     from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.terminal import Terminal  # noqa: PLC0415
@@ -76,7 +86,7 @@ def evaluate(
     """Train fresh networks on the condensed set FILE and test them on real images."""
     if data is None:
         raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
-    _check_json(json_file)
+    _check_folder_of(json_file)
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
@@ -117,7 +127,7 @@ def bench(settings: tuple[str, ...], rounds: int, json_file: Path | None, **give
 
     --precision and --compile hold for our side; the published one is float32, uncompiled.
     """
-    _check_json(json_file)
+    _check_folder_of(json_file)
     machine = {name: value for name, value in given.items() if value is not None}
     from idm_ray.bench.compare import compare  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
@@ -131,6 +141,40 @@ def bench(settings: tuple[str, ...], rounds: int, json_file: Path | None, **give
         found[name] = dataclasses.asdict(comparison)
         if json_file is not None:
             write_json(json_file, found)
+
+
+@cli.command(cls=GroupedCommand)
+@click.option("--gpus", type=int, help="Tell the same for so many GPUs as well.")
+@click.option("--probe-s", type=float, default=20.0, show_default=True, help="How long to measure.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
+@_run_options
+def estimate(
+    gpus: int | None,
+    probe_s: float,
+    json_file: Path | None,
+    config_file: Path | None,
+    **given: Any,
+) -> None:
+    """Say what `condense` with these options would take, from a short probe of its parts.
+
+    Time, memory, storage and arithmetic. Nothing is written to --out.
+    """
+    _check_folder_of(json_file)
+    options = _given_options(config_file, given)
+    for name in _NOT_OF_THE_CONFIG:
+        options.pop(name, None)
+    from idm_ray.estimation import estimate as run  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.results.atomic import write_json  # noqa: PLC0415
+    from idm_ray.terminal import Terminal, estimate_table  # noqa: PLC0415
+
+    terminal = Terminal()
+    try:
+        found = run(gpus=gpus, probe_s=probe_s, listener=terminal, **options)
+    finally:
+        terminal.close()
+    terminal.show(estimate_table(found))
+    if json_file is not None:
+        write_json(json_file, dataclasses.asdict(found))
 
 
 def main() -> NoReturn:
@@ -190,10 +234,16 @@ def _leave_soon(how: str, status: int) -> None:
     timer.start()
 
 
-def _check_json(path: Path | None) -> None:
+def _check_folder_of(json_file: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise UserError(f"expected a folder for --json {path}, found none; create it first")
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise UserError(f"expected a folder for --json {json_file}, found none; create it first")
+
+
+def _given_options(config_file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a file under those of the command line."""
+    options = _read_config(config_file) if config_file else {}
+    return options | {name: value for name, value in given.items() if value is not None}
 
 
 def _read_config(path: Path) -> dict[str, Any]:

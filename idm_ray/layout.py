@@ -43,6 +43,62 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """What one process that condenses has to do: match some classes, train the queue, or both."""
+
+    classes: int = 0
+    queue: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crew:
+    """The processes of a run and what they share, as far as time and memory depend on it.
+
+    Attributes:
+        shares: of the processes that condense.
+        at_once: how many processes can compute at full speed at the same time.
+        evaluations: networks that are evaluated at a time.
+        gpus: that the processes share; 0 if they compute on CPUs.
+        driver: processes that only watch.
+    """
+
+    shares: tuple[Share, ...]
+    at_once: float
+    evaluations: int
+    gpus: int = 0
+    driver: int = 0
+
+
+def crew_of_one(num_classes: int, *, gpus: int) -> Crew:
+    """One process that does everything in turn, on a GPU or without."""
+    everything = Share(classes=num_classes, queue=True)
+    return Crew(shares=(everything,), at_once=1, evaluations=1, gpus=gpus)
+
+
+def crew_of(layout: Layout, groups: Sequence[Sequence[int]], *, cpus: float, gpus: float) -> Crew:
+    """The processes of a run on a cluster.
+
+    Args:
+        layout: of the run.
+        groups: labels of the classes of each group.
+        cpus: that the processes can really use.
+        gpus: of the cluster.
+    """
+    shares = [
+        Share(classes=sum(len(groups[number]) for number in owned)) for owned in layout.assignment
+    ]
+    on_gpus = layout.gpus_per_actor > 0
+    at_once = gpus / max(1.0, layout.gpus_per_actor) if on_gpus else cpus / layout.threads
+    return Crew(
+        shares=(*shares, Share(queue=True)),
+        at_once=max(1.0, at_once),
+        evaluations=max(1, int(at_once)),
+        gpus=int(gpus) if on_gpus else 0,
+        driver=1,
+    )
+
+
 def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> RunConfig:
     """Fill in what depends on the data alone: network, groups, images per pass; check them.
 

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from idm_ray.errors import UserError
+from idm_ray.host import give_back_freed_memory
 from idm_ray.native import library
 from idm_ray.native.operations import OwnConvolutions
 
@@ -80,6 +81,13 @@ def peak_memory_bytes() -> int:
         return max(0, int(fields["VmHWM"]) - mapped) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def reset_peak_memory() -> None:
+    """Let `peak_memory_bytes` begin anew, where the system allows it; else it stays what it was."""
+    give_back_freed_memory()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _supports(*checks: str) -> bool:

@@ -10,6 +10,9 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import cut_groups
 
+# What a network is trained on; `EvaluationJob` explains them.
+Subject = Literal["condensed", "start", "random", "whole"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
@@ -54,6 +57,6 @@ class EvaluationJob:
         iteration: of the condensed images.
     """
 
-    subject: Literal["condensed", "start", "random", "whole"]
+    subject: Subject
     repeat: int
     iteration: int

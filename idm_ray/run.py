@@ -12,7 +12,7 @@ from idm_ray import recipes
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
-from idm_ray.layout import condensing_work, settle
+from idm_ray.layout import Crew, condensing_work, settle
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.report import (
@@ -53,6 +53,8 @@ class Runner(Protocol):
     """What runs a settled config: `LocalRunner` or `RayRunner`."""
 
     plan: Plan
+    crew: Crew
+    """The processes it has."""
     notes: tuple[str, ...]
     seconds: float
     """Of condensing alone."""
@@ -101,14 +103,7 @@ def condense(
         NonFiniteLossError: the images diverged.
         ActorLostError: a process of the run died.
     """
-    used, unused = recipes.split_options(plain_values(options))
-    # Wrong values are refused before any data is read; lambda_reg depends on the recipe.
-    info = open_dataset(RunConfig.from_flat({"lambda_reg": 0.0, **used}).data).info
-    config, notes = _resolve(used, info)
-    if unused:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        text = f"method {config.condense.method} does not use {names}: ignored"
-        notes.append(Announcement(text, warning=True))
+    config, info, notes = resolve(options)
     path = Path(out or _default_folder(config, info))
     RunFolder.check(path, overwrite=overwrite)
     for note in (*notes, Announcement(f"writing to {path}")):
@@ -116,7 +111,7 @@ def condense(
     work = condensing_work(config, info.image_shape, info.train_counts)
     runner = make_runner(config, info, pixels=work)
     try:
-        for line in (*runner.notes, _describe_numerics(runner.plan)):
+        for line in (*runner.notes, describe_numerics(runner.plan)):
             listener(Announcement(line))
         # Not before: what cannot start must not remove an earlier run.
         return _run(runner, RunFolder.create(path, overwrite=overwrite), listener)
@@ -156,7 +151,7 @@ def _evaluate(
     runner: Runner, folder: RunFolder, listener: Listener, began: float
 ) -> dict[str, list[float]]:
     """Accuracies by subject, in the order of the repeats."""
-    jobs = _final_jobs(runner.plan.config)
+    jobs = final_jobs(runner.plan.config)
     found: dict[EvaluationJob, float] = {}
     listener(Started("evaluate", len(jobs)))
     for event in runner.evaluate(jobs):
@@ -169,8 +164,27 @@ def _evaluate(
     return accuracies
 
 
-def _resolve(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, list[Announcement]]:
-    """Options to a settled config, and what there is to say about it."""
+def resolve(options: Mapping[str, Any]) -> tuple[RunConfig, DatasetInfo, list[Announcement]]:
+    """Flat options to a settled config, the data that it was settled for, and notes about both.
+
+    Opens the data, which decodes them if nobody has yet.
+
+    Raises:
+        UserError: wrong options or data.
+    """
+    used, unused = recipes.split_options(plain_values(options))
+    # Wrong values are refused before any data is read; lambda_reg depends on the recipe.
+    info = open_dataset(RunConfig.from_flat({"lambda_reg": 0.0, **used}).data).info
+    config, notes = _settle(used, info)
+    if unused:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        text = f"method {config.condense.method} does not use {names}: ignored"
+        notes.append(Announcement(text, warning=True))
+    return config, info, notes
+
+
+def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, list[Announcement]]:
+    """Options that the method uses to a settled config, and what there is to say about it."""
     facts = recipes.Facts(
         known_as=info.known_as, image_shape=info.image_shape, train_counts=info.train_counts
     )
@@ -215,18 +229,18 @@ def make_runner(config: RunConfig, info: DatasetInfo, *, pixels: float) -> Runne
         kind = importlib.import_module("idm_ray.local").LocalRunner
     else:
         kind = importlib.import_module("idm_ray.runtime.driver").RayRunner
-    runner: Runner = kind(config, info, _marks(config), pixels=pixels)
+    runner: Runner = kind(config, info, marks(config), pixels=pixels)
     return runner
 
 
-def _marks(config: RunConfig) -> dict[int, tuple[EvaluationJob, ...]]:
+def marks(config: RunConfig) -> dict[int, tuple[EvaluationJob, ...]]:
     """Evaluations during the run: after which iteration, and which networks."""
     every, iterations = config.evaluation.eval_interval, config.condense.iterations
     at = range(every, iterations, every) if every else ()
     return {iteration: _jobs("condensed", config.evaluation.repeats, iteration) for iteration in at}
 
 
-def _final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
+def final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
     """Networks to train at the end; the longest first, so that they do not finish last."""
     repeats, iterations = config.evaluation.repeats, config.condense.iterations
     whole = _jobs("whole", 1 if repeats and config.evaluation.whole_epochs else 0, iterations)
@@ -240,7 +254,8 @@ def _jobs(subject: Any, repeats: int, iteration: int) -> tuple[EvaluationJob, ..
     )
 
 
-def _describe_numerics(plan: Plan) -> str:
+def describe_numerics(plan: Plan) -> str:
+    """How networks are computed, in one line."""
     numerics = plan.numerics
     how = "compiled" if numerics.compile else "not compiled"
     return (

@@ -1,10 +1,12 @@
 """Shows a run on the terminal: a progress bar where a person watches, plain lines elsewhere."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import rich.filesize
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -21,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from idm_ray.bench.compare import Comparison, Result
+from idm_ray.estimation import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.run import Event, Finished, Started
@@ -33,6 +36,14 @@ _ROWS = (
     ("start", "its own start"),
     ("random", "random real images"),
     ("whole", "whole data"),
+)
+
+
+# Parts whose error decides that of the whole.
+_CONDENSING = ("matching", "training")
+
+_ASSUMPTION = (
+    "Parts were measured one after another in one process; processes side by side may be slower."
 )
 
 
@@ -211,6 +222,84 @@ def _rate(per_second: float) -> str:
 
 def _part(name: str, side: Result) -> str:
     return f"{side.parts[name]:.3f}"
+
+
+def estimate_table(estimate: Estimate) -> Table:
+    """What a run will take, a column for each kind of hardware."""
+    title = escape(
+        f"{estimate.source}, {estimate.method}: {estimate.ipc} per class, "
+        f"{estimate.iterations} iterations, {estimate.network} in {estimate.precision}"
+    )
+    outlooks = [estimate.here, *([estimate.scaled] if estimate.scaled else [])]
+    table = Table(title=title, title_justify="left", caption=_ASSUMPTION, caption_justify="left")
+    table.add_column("what")
+    for outlook in outlooks:
+        table.add_column(
+            f"{escape(outlook.where)}\n[italic]{escape(outlook.basis)}", justify="right"
+        )
+    columns = [_times(outlook) | _memory(outlook) for outlook in outlooks]
+    names = dict.fromkeys(name for column in columns for name in column)
+    for name in names:
+        table.add_row(name, *(column.get(name, "-") for column in columns))
+    table.add_section()
+    for name, text in _fixed_costs(estimate).items():
+        table.add_row(name, *[text] * len(outlooks))
+    return table
+
+
+def _times(outlook: Outlook) -> dict[str, str]:
+    found = outlook.prediction
+    return {
+        "time to finish": _duration(outlook.total_s),
+        "  start": _duration(outlook.start_s),
+        "  first iterations, compilation": _seconds(found.first_s),
+        "  condensing": _duration(found.condense_s),
+        "  evaluation": _duration(found.evaluate_s),
+        "  first evaluation, compilation": _seconds(found.evaluate_first_s),
+        "an iteration": _seconds(found.iteration_s),
+        "  matching, busiest process": _seconds(found.matching_s),
+        "  training the queue": _seconds(found.training_s),
+    }
+
+
+def _memory(outlook: Outlook) -> dict[str, str]:
+    found = outlook.prediction
+    rows = {"memory, all that condense": _size(found.condense_bytes)}
+    rows |= {f"  one {name}": _size(size) for name, size in found.process_bytes.items()}
+    return rows | ({"  fullest GPU": _size(found.gpu_bytes)} if found.gpu_bytes else {})
+
+
+def _fixed_costs(estimate: Estimate) -> dict[str, str]:
+    """What does not depend on how many processes share the work."""
+    sizes = estimate.data_bytes
+    known = {
+        f"{name}, measured to": f"± {100 * timing.error:.1f} % ({timing.samples} samples)"
+        for name, timing in estimate.timings.items()
+        if timing.error is not None and name in _CONDENSING
+    }
+    return known | {
+        "arithmetic, condensing": _flop(estimate.flops["condense"]),
+        "arithmetic, evaluation": _flop(estimate.flops["evaluate"]),
+        "source files, read once": _size(sizes["source"]),
+        "cache of decoded images": _size(sizes["cache"]),
+        "images read from it, condensing": _size(sizes["condense_read"]),
+        "images read from it, evaluation": _size(sizes["evaluate_read"]),
+        "one full checkpoint": _size(sizes["checkpoint"]),
+    }
+
+
+def _size(num_bytes: int) -> str:
+    return rich.filesize.decimal(num_bytes)
+
+
+def _flop(count: float) -> str:
+    units = ("MFLOP", "GFLOP", "TFLOP", "PFLOP", "EFLOP")
+    power = min(len(units) - 1, max(0, int(math.log10(max(count, 1)) / 3) - 2))
+    return f"{count / 1000 ** (power + 2):.3g} {units[power]}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 60 else _duration(seconds)
 
 
 def _accuracy(result: Mapping[str, Any]) -> str:

@@ -7,12 +7,13 @@ its own parts; what passes between them are snapshots, reports and finished imag
 import dataclasses
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from idm_ray.algorithm.class_group import ClassGroup, GroupReport
 from idm_ray.algorithm.evaluate import Protocol, TrainingImages, accuracy, fit, paper_protocol
@@ -144,19 +145,25 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
     """
     _prepare_process(plan.numerics)
     real = RealImages(plan)
-    device = torch.device(plan.numerics.device)
+    images = training_images(plan, job, real, condensed)
+    return accuracy(train_network(plan, job, images), real.test_batches())
+
+
+def train_network(
+    plan: Plan, job: EvaluationJob, images: TrainingImages
+) -> Callable[[Tensor], Tensor]:
+    """Train one fresh network; returns it as a function from normalised images to logits."""
     # Repeats of all subjects start from the same networks, so that their differences are paired.
     key = (plan.config.condense.seed, "evaluate", job.repeat)
-    network = plan.build_network().to_empty(device=device)
+    network = plan.build_network().to_empty(device=torch.device(plan.numerics.device))
     init_parameters(network, generator(*key, "init"))
-    images = _training_images(plan, job, real, condensed)
-    forward = fit(network, images, _protocol(plan, job), plan.numerics, key)
-    return accuracy(forward, real.test_batches())
+    return fit(network, images, _protocol(plan, job), plan.numerics, key)
 
 
-def _training_images(
-    plan: Plan, job: EvaluationJob, real: RealImages, condensed: Images | None
+def training_images(
+    plan: Plan, job: EvaluationJob, real: RealImages, condensed: Images | None = None
 ) -> TrainingImages:
+    """What a job trains its network on; `condensed` as for `evaluate`."""
     if job.subject == "whole":
         return real.whole()
     labels = range(plan.info.num_classes)

@@ -5,9 +5,12 @@ from idm_ray.config import MachineConfig, RunConfig
 from idm_ray.errors import UserError
 from idm_ray.layout import (
     MIN_PIXELS_TO_COMPILE,
+    Share,
     choose_numerics,
     compiling_notes,
     condensing_work,
+    crew_of,
+    crew_of_one,
     cut_groups,
     evaluation_work,
     lay_out,
@@ -189,6 +192,36 @@ def test_every_group_is_given_to_one_actor_in_nearly_equal_shares(num_groups, ac
     sizes = [len(groups) for groups in assignment]
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= 1
+
+
+# --- Crews ---
+
+
+def test_the_actors_of_a_crew_have_the_classes_of_their_groups():
+    crew = crew_of(laid_out(num_groups=4, cpus=3), cut_groups(10, 3), cpus=3, gpus=0)
+    # Groups 0 and 2, groups 1 and 3, the last of which is a single class.
+    assert crew.shares == (Share(classes=6), Share(classes=4), Share(queue=True))
+    assert (crew.at_once, crew.evaluations, crew.gpus, crew.driver) == (3, 3, 0, 1)
+
+
+def test_threads_take_processors_from_each_other():
+    layout = laid_out(num_groups=4, cpus=8, actors=3, threads=4)
+    crew = crew_of(layout, cut_groups(4, 1), cpus=6, gpus=0)
+    assert (crew.at_once, crew.evaluations) == (1.5, 1)
+    assert crew_of(layout, cut_groups(4, 1), cpus=1, gpus=0).at_once == 1
+
+
+def test_processes_that_share_a_gpu_take_turns():
+    crew = crew_of(laid_out(cpus=16, gpus=1, actors=4), cut_groups(5, 1), cpus=16, gpus=1)
+    assert (crew.at_once, crew.gpus) == (1, 1)
+    crew = crew_of(laid_out(cpus=16, gpus=4), cut_groups(5, 1), cpus=16, gpus=4)
+    assert (len(crew.shares), crew.at_once, crew.gpus) == (4, 4, 4)
+
+
+def test_one_process_is_a_crew_too():
+    crew = crew_of_one(10, gpus=1)
+    assert crew.shares == (Share(classes=10, queue=True),)
+    assert (crew.at_once, crew.evaluations, crew.gpus, crew.driver) == (1, 1, 1, 0)
 
 
 # --- Arithmetic ---

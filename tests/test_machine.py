@@ -1,10 +1,12 @@
+import os
+
 import numpy as np
 import pytest
 import torch
 
 from idm_ray.errors import UserError
 from idm_ray.host import num_cores
-from idm_ray.machine import look_around, peak_memory_bytes
+from idm_ray.machine import look_around, peak_memory_bytes, reset_peak_memory
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 needs_none = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
@@ -43,3 +45,12 @@ def test_peak_memory_grows_with_what_is_allocated_and_stays():
     assert peak > before + 2**25
     del more
     assert peak_memory_bytes() > before + 2**25
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="not allowed here")
+def test_the_peak_can_begin_anew():
+    more = np.ones(2**27, dtype=np.uint8)
+    peak = peak_memory_bytes()
+    del more
+    reset_peak_memory()
+    assert peak_memory_bytes() < peak - 2**26

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 from pathlib import Path
 
@@ -5,11 +6,21 @@ import pytest
 from rich.console import Console
 
 from idm_ray.bench.compare import Comparison, Result
+from idm_ray.costs import Prediction
+from idm_ray.estimation import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.run import Finished, Started
-from idm_ray.terminal import Terminal, bench_table, cost, evaluation_table, result_table
+from idm_ray.terminal import (
+    Terminal,
+    bench_table,
+    cost,
+    estimate_table,
+    evaluation_table,
+    result_table,
+)
+from idm_ray.timing import Timing
 
 
 def result(mean, std=0.0, repeats=1, epochs=1000):
@@ -257,3 +268,62 @@ def test_a_comparison_shows_both_sides_part_by_part():
 def test_a_void_ratio_is_not_shown():
     text = printed(bench_table(comparison(None, void="too slow")), width=160)
     assert text.splitlines()[0].strip() == "cifar10-ipc10: the ratio is void: too slow"
+
+
+def test_an_estimate_has_a_column_for_each_hardware():
+    parts = Prediction(
+        iteration_s=0.51234,
+        matching_s=0.5,
+        training_s=0.25,
+        first_s=61.2,
+        condense_s=7200.0,
+        evaluate_first_s=0.0,
+        evaluate_s=130.0,
+        process_bytes={"class actor": 1_500_000_000},
+        condense_bytes=2_000_000_000,
+        gpu_bytes=0,
+    )
+    here = Outlook(where="[2] cores", basis="measured", start_s=3.0, total_s=7400, prediction=parts)
+    on_gpus = dataclasses.replace(parts, process_bytes={"driver": 10**6}, gpu_bytes=3 * 10**9)
+    scaled = dataclasses.replace(here, where="4 GPUs", basis="arithmetic", prediction=on_gpus)
+    sizes = ("source", "cache", "condense_read", "evaluate_read", "checkpoint")
+    estimate = Estimate(
+        source="[a]",
+        method="idm",
+        ipc=1,
+        iterations=100,
+        network="convnet-3",
+        device="cpu",
+        precision="float32",
+        compile=False,
+        threads=1,
+        flops={"condense": 1.86e15, "evaluate": 2e12},
+        data_bytes=dict.fromkeys(sizes, 184_320_000),
+        here=here,
+        scaled=scaled,
+        timings={
+            "matching": Timing(each_s=1.0, error=0.034, samples=9),
+            "training": Timing(each_s=1.0, error=None, samples=1),
+        },
+        probe_s=20.0,
+        cpu_share=1.0,
+    )
+    text = printed(estimate_table(estimate))
+    assert text.lstrip().startswith("[a], idm: 1 per class, 100 iterations, convnet-3 in float32")
+    found = {name: cells for name, *cells in rows(text)}
+    assert found["time to finish"] == ["2 h 3 min", "2 h 3 min"]
+    assert found["condensing"] == ["2 h 0 min", "2 h 0 min"]
+    assert found["evaluation"] == ["2 min 10 s", "2 min 10 s"]
+    assert found["first iterations, compilation"] == ["1 min 1 s", "1 min 1 s"]
+    assert found["an iteration"] == ["0.512 s", "0.512 s"]
+    assert found["one class actor"] == ["1.5 GB", "-"]
+    assert found["one driver"] == ["-", "1.0 MB"]
+    assert found["fullest GPU"] == ["-", "3.0 GB"]
+    assert found["arithmetic, condensing"] == ["1.86 PFLOP"] * 2
+    assert found["arithmetic, evaluation"] == ["2 TFLOP"] * 2
+    assert found["matching, measured to"] == ["± 3.4 % (9 samples)"] * 2
+    assert "training, measured to" not in found
+    assert found["one full checkpoint"] == ["184.3 MB"] * 2
+    header = [line for line in text.splitlines() if line.startswith("┃")]
+    assert "[2] cores" in header[0]
+    assert "arithmetic" in header[1]

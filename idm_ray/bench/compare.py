@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from idm_ray.algorithm.numerics import Numerics
-from idm_ray.bench.flops import Work, iteration_work
+from idm_ray.bench.flops import IterationWork, iteration_work
 from idm_ray.bench.process import InProcess
 from idm_ray.bench.random_images import write_random_images
 from idm_ray.bench.settings import Setting
@@ -211,7 +211,7 @@ def why_void(rates: Sequence[tuple[float, float]]) -> str | None:
 
 def _result(
     turns: Sequence[Turn],
-    work: Work,
+    work: IterationWork,
     parts: dict[str, float],
     peak_memory_bytes: int,
     numerics: Numerics,

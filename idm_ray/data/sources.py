@@ -35,6 +35,14 @@ def locate(written: str) -> str:
     return written if written == _DIGITS else os.path.abspath(Path(written).expanduser())
 
 
+def source_bytes(written: str) -> int:
+    """Size of all files of a source, which are read once to decode them; 0 if it is embedded."""
+    if written == _DIGITS:
+        return 0
+    path = Path(locate(written))
+    return sum(file.size for file in list_files(path)) if path.is_dir() else path.stat().st_size
+
+
 def _find(config: DataConfig) -> Source:
     if config.data == _DIGITS:
         return DigitsSource()

@@ -15,7 +15,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.layout import Layout, choose_numerics, compiling_notes, cut_groups, lay_out
+from idm_ray.host import num_cores
+from idm_ray.layout import Layout, choose_numerics, compiling_notes, crew_of, cut_groups, lay_out
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Collector, Evaluated, Progress
@@ -72,7 +73,8 @@ class RayRunner:
     ) -> None:
         own_cluster = connect()
         groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
-        layout = lay_out(config.machine, num_groups=len(groups), **_resources())
+        there = _resources()
+        layout = lay_out(config.machine, num_groups=len(groups), **there)
         self._layout = layout
         self._reservation = Reservation(
             layout, wait_s=config.machine.wait_s, may_grow=not own_cluster
@@ -85,6 +87,9 @@ class RayRunner:
             self._reservation.release()
             raise
         self.plan = Plan(config=config, info=info, numerics=numerics)
+        # Ray counts the cores of a machine, not those that this process was given.
+        cpus = min(there["cpus"], num_cores()) if own_cluster else there["cpus"]
+        self.crew = crew_of(layout, groups, cpus=cpus, gpus=there["gpus"])
         self.notes = (
             *layout.notes,
             _describe(layout, found, own_cluster),

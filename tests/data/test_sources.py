@@ -1,7 +1,7 @@
 import pytest
 
 from idm_ray.config import DataConfig
-from idm_ray.data.sources import find_source
+from idm_ray.data.sources import find_source, source_bytes
 from idm_ray.errors import DataError
 from tests.data.making import write_tree
 
@@ -50,3 +50,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_a_path_that_the_system_refuses_is_refused_in_one_line():
     with pytest.raises(DataError, match=r"cannot read '.*' \(File name too long\): check the path"):
         find_source(DataConfig(data="x" * 5000))
+
+
+def test_the_size_of_a_source_is_that_of_its_files(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.png").write_bytes(b"12345")
+    (tmp_path / "b.parquet").write_bytes(b"123")
+    (tmp_path / ".hidden").write_bytes(b"1")
+    assert source_bytes(str(tmp_path)) == 8
+    assert source_bytes(str(tmp_path / "b.parquet")) == 3
+    assert source_bytes("digits") == 0

@@ -1,0 +1,227 @@
+"""What a run will take, told before it starts: its own parts are tried for a few seconds.
+
+Nothing is written but the cache of decoded images, which the run would write too.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from idm_ray.config import RunConfig
+from idm_ray.costs import Prediction, Rates, assume_gpu, predict
+from idm_ray.data.dataset import DatasetInfo
+from idm_ray.data.sources import source_bytes
+from idm_ray.errors import UserError
+from idm_ray.host import num_cores
+from idm_ray.layout import Crew, condensing_work, crew_of, lay_out
+from idm_ray.plan import EvaluationJob, Plan
+from idm_ray.probe import measure
+from idm_ray.progress import Announcement
+from idm_ray.run import Listener, describe_numerics, final_jobs, make_runner, marks, resolve
+from idm_ray.timing import Timing
+from idm_ray.work import Work, count_work
+
+PROBE_S = 20.0
+
+# A probe that gets less of its processors than this tells of its neighbours as much as of the run.
+QUIET_SHARE = 0.8
+
+MEASURED = "measured here"
+SCALED = "measured on one GPU here, shared out"
+ASSUMED = "NOT measured: arithmetic, H100 at 300 TFLOP/s, 1 ms a pass"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """A run on some hardware.
+
+    Attributes:
+        where: which.
+        basis: what the figures rest on.
+        start_s: until the first iteration begins: loading, connecting, starting processes; not
+            decoding the data, which is done now.
+        total_s: all in all.
+        prediction: its parts, and memory.
+    """
+
+    where: str
+    basis: str
+    start_s: float
+    total_s: float
+    prediction: Prediction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        source: name of the data.
+        method: of condensing.
+        ipc: images per class.
+        iterations: of condensing.
+        network: that is matched, trained and evaluated.
+        device: cpu or cuda.
+        precision: of the networks.
+        compile: whether they are compiled.
+        threads: of each process that computes.
+        flops: floating-point operations, by part.
+        data_bytes: by what: files of the source (read once, to decode them), the decoded cache on
+            disk, decoded images taken from it by condensing and by evaluation, and one full
+            checkpoint (synthetic images, networks of the queue, and the velocities of both).
+        here: the run on this hardware.
+        scaled: the run on as many GPUs as were asked for, if they were.
+        timings: what was measured, by part.
+        probe_s: how long measuring took.
+        cpu_share: how much of its threads' time the probe was computing.
+    """
+
+    source: str
+    method: str
+    ipc: int
+    iterations: int
+    network: str
+    device: str
+    precision: str
+    compile: bool
+    threads: int
+    flops: Mapping[str, float]
+    data_bytes: Mapping[str, int]
+    here: Outlook
+    scaled: Outlook | None
+    timings: Mapping[str, Timing]
+    probe_s: float
+    cpu_share: float
+
+
+def estimate(
+    *,
+    gpus: int | None = None,
+    probe_s: float = PROBE_S,
+    listener: Listener = lambda event: None,
+    **options: Any,
+) -> Estimate:
+    """Say what a run would take, from a short probe of its parts.
+
+    Args:
+        gpus: tell the same for so many GPUs; measured where there is one here, else arithmetic.
+        probe_s: how long to measure, besides starting and compiling.
+        listener: is told what happens, as it happens.
+        **options: those of `idm_ray.condense`.
+
+    Raises:
+        UserError: wrong options, data or resources.
+        NonFiniteLossError: the images diverge within the probe.
+    """
+    if probe_s <= 0:
+        raise UserError(f"probe_s must be above 0, got {probe_s:g}")
+    config, info, notes = resolve(options)
+    if gpus is not None:
+        _check_scaling(config, gpus)
+    for note in notes:
+        listener(note)
+    began = time.perf_counter()
+    plan, crew, where = _start_and_stop(config, info, listener)
+    started_s = time.perf_counter() - began
+    listener(Announcement(f"measuring for about {probe_s:g} s, besides first times"))
+    work = count_work(plan, _all_jobs(config))
+    measured = measure(plan, work, budget_s=probe_s)
+    if plan.numerics.device == "cpu" and measured.cpu_share < QUIET_SHARE:
+        text = (
+            f"the probe got {100 * measured.cpu_share:.0f} % of its processor time; if others "
+            "are using this machine, times hold only as long as they go on"
+        )
+        listener(Announcement(text, warning=True))
+    start_s = measured.rates.process_s + started_s
+    scaled = None
+    if gpus is not None:
+        scaled = _scale(plan, work, measured.rates, gpus=gpus, start_s=start_s)
+    return Estimate(
+        source=info.name,
+        method=config.condense.method,
+        ipc=config.condense.ipc,
+        iterations=config.condense.iterations,
+        network=config.condense.network,
+        device=plan.numerics.device,
+        precision=plan.numerics.precision,
+        compile=plan.numerics.compile,
+        threads=plan.numerics.threads,
+        flops={"condense": work.condense_flops, "evaluate": work.evaluate_flops},
+        data_bytes=_data_bytes(config, work),
+        here=_outlook(where, MEASURED, start_s, predict(work, measured.rates, crew)),
+        scaled=scaled,
+        timings=measured.timings,
+        probe_s=measured.seconds,
+        cpu_share=measured.cpu_share,
+    )
+
+
+def _start_and_stop(
+    config: RunConfig, info: DatasetInfo, listener: Listener
+) -> tuple[Plan, Crew, str]:
+    """Start a run as `condense` would, and end it before its first iteration.
+
+    So everything is decided, refused and timed as in the run itself.
+    """
+    pixels = condensing_work(config, info.image_shape, info.train_counts)
+    runner = make_runner(config, info, pixels=pixels)
+    try:
+        for line in (*runner.notes, describe_numerics(runner.plan), *runner.start()):
+            listener(Announcement(line))
+        if runner.plan.numerics.device == "cuda" and not torch.cuda.is_available():
+            raise UserError(
+                "expected a GPU in this process to measure on, as the run's processes have; start "
+                "this command on a node with a GPU, or use --device cpu"
+            )
+        return runner.plan, runner.crew, runner.notes[-1]
+    finally:
+        runner.close()
+
+
+def _all_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
+    """All networks of evaluation: those during the run, and those at its end."""
+    return sum(marks(config).values(), ()) + final_jobs(config)
+
+
+def _check_scaling(config: RunConfig, gpus: int) -> None:
+    if gpus < 1:
+        raise UserError(f"gpus must be at least 1, got {gpus}")
+    if config.machine.device == "cpu" or config.machine.gpus_per_actor == 0:
+        raise UserError(
+            f"gpus {gpus} asks about a run on GPUs, but the run is told to use none; leave out "
+            "--device cpu and --gpus-per-actor 0"
+        )
+
+
+def _scale(plan: Plan, work: Work, rates: Rates, *, gpus: int, start_s: float) -> Outlook:
+    """The same run on Ray with some GPUs, each with a core of its own and one for the queue."""
+    cpus = max(num_cores(), gpus + 1)
+    groups = plan.groups
+    layout = lay_out(
+        plan.config.machine, num_groups=len(groups), cpus=cpus, gpus=gpus, cpus_of_a_node=cpus
+    )
+    basis = SCALED
+    if plan.numerics.device == "cpu":
+        rates, basis = assume_gpu(work, rates), ASSUMED
+    crew = crew_of(layout, groups, cpus=cpus, gpus=gpus)
+    actors = f"{layout.actors} class actor{'s' * (layout.actors > 1)}"
+    where = f"{gpus} GPU{'s' * (gpus > 1)}: {actors} and the model queue"
+    return _outlook(where, basis, start_s, predict(work, rates, crew))
+
+
+def _outlook(where: str, basis: str, start_s: float, found: Prediction) -> Outlook:
+    total = start_s + found.first_s + found.condense_s + found.evaluate_first_s + found.evaluate_s
+    return Outlook(where=where, basis=basis, start_s=start_s, total_s=total, prediction=found)
+
+
+def _data_bytes(config: RunConfig, work: Work) -> dict[str, int]:
+    return {
+        "source": source_bytes(config.data.data),
+        "cache": work.cache_bytes,
+        "condense_read": work.condense_read_bytes,
+        "evaluate_read": work.evaluate_read_bytes,
+        "checkpoint": work.checkpoint_bytes,
+    }

@@ -1,0 +1,162 @@
+"""What a run has to do, counted from its config; nothing is run."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from idm_ray.algorithm.flops import ImageFlops, count_flops
+from idm_ray.config import QueueConfig, RunConfig
+from idm_ray.plan import EvaluationJob, Plan, Subject
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lessons:
+    """Training of one network in evaluation: so many epochs over so many images."""
+
+    epochs: int
+    images: int
+    steps: int
+    """In an epoch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What a run has to do, counted.
+
+    Attributes:
+        iterations: of condensing.
+        classes: of the data.
+        matched: images of one class that are embedded in an iteration: real ones, tiles.
+        train_steps: of networks of the queue, in the whole run.
+        batch_train: images of each of them.
+        lessons: training of each network of evaluation, by its subject.
+        subjects: of all networks to evaluate, in their order.
+        test_images: that each of them is tested on.
+        flops: per image.
+        image_bytes: of a decoded image.
+        class_bytes: state of a class: synthetic images and their velocity.
+        model_bytes: state of a network of the queue: weights and their velocity.
+        models: most networks that the queue ever holds.
+        cache_bytes: decoded images on disk.
+    """
+
+    iterations: int
+    classes: int
+    matched: tuple[int, int]
+    train_steps: int
+    batch_train: int
+    lessons: Mapping[Subject, Lessons]
+    subjects: tuple[Subject, ...]
+    test_images: int
+    flops: ImageFlops
+    image_bytes: int
+    class_bytes: int
+    model_bytes: int
+    models: int
+    cache_bytes: int
+
+    @property
+    def match_flops(self) -> float:
+        """Of one class in one iteration."""
+        real, tiles = self.matched
+        return real * self.flops.forward + tiles * self.flops.match
+
+    @property
+    def step_flops(self) -> float:
+        """Of one training step in the queue."""
+        return self.batch_train * self.flops.train
+
+    @property
+    def condense_flops(self) -> float:
+        """Of condensing, in all."""
+        matching = self.iterations * self.classes * self.match_flops
+        return matching + self.train_steps * self.step_flops
+
+    @property
+    def evaluate_flops(self) -> float:
+        """Of evaluation, in all."""
+        trained = sum(self.lessons[s].epochs * self.lessons[s].images for s in self.subjects)
+        tested = len(self.subjects) * self.test_images
+        return trained * self.flops.train + tested * self.flops.forward
+
+    @property
+    def condense_read_bytes(self) -> int:
+        """Decoded images that condensing takes from the cache."""
+        real = self.iterations * self.classes * self.matched[0]
+        return (real + self.train_steps * self.batch_train) * self.image_bytes
+
+    @property
+    def evaluate_read_bytes(self) -> int:
+        """Decoded images that evaluation takes from the cache."""
+        whole = sum(
+            self.lessons[s].epochs * self.lessons[s].images for s in self.subjects if s == "whole"
+        )
+        return (whole + len(self.subjects) * self.test_images) * self.image_bytes
+
+    @property
+    def checkpoint_bytes(self) -> int:
+        """One full copy of what decides the future: synthetic images, networks, velocities."""
+        return self.classes * self.class_bytes + self.models * self.model_bytes
+
+
+def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
+    """Count what a settled config asks for.
+
+    Args:
+        plan: of the run.
+        jobs: all networks to evaluate, during the run and at its end.
+    """
+    config, info, network = plan.config, plan.info, plan.build_network()
+    condense, queue = config.condense, config.queue
+    image_numbers = info.image_shape[0] * info.image_shape[1] * info.image_shape[2]
+    num_tiles = condense.ipc * condense.partition**2
+    real = min(condense.batch_real, max(info.train_counts))
+    num_images = sum(info.train_counts) + sum(info.test_counts)
+    models = queue_length(queue, condense.iterations - 1)
+    return Work(
+        iterations=condense.iterations,
+        classes=info.num_classes,
+        matched=(real * condense.num_matched_models, num_tiles * condense.num_matched_models),
+        train_steps=count_trained(queue, condense.iterations) * queue.train_steps,
+        batch_train=queue.batch_train,
+        lessons=_lessons(config, info.num_classes, sum(info.train_counts)),
+        subjects=tuple(job.subject for job in jobs),
+        test_images=sum(info.test_counts),
+        flops=count_flops(network, info.image_shape),
+        image_bytes=image_numbers,
+        class_bytes=2 * condense.ipc * image_numbers * FLOAT_BYTES,
+        model_bytes=2 * sum(p.numel() for p in network.parameters()) * FLOAT_BYTES,
+        models=models,
+        cache_bytes=num_images * image_numbers,
+    )
+
+
+def queue_length(queue: QueueConfig, iteration: int) -> int:
+    """Networks in the queue once it has pushed in an iteration; 0 where all are fresh."""
+    if queue.queue_size == 0:
+        return 0
+    return min(queue.queue_size, queue.queue_init + iteration // queue.push_interval + 1)
+
+
+def count_trained(queue: QueueConfig, iterations: int) -> int:
+    """How many times a network of the queue is trained in a run."""
+    lengths = (queue_length(queue, i) for i in range(0, iterations, queue.train_interval))
+    return sum(min(queue.num_trained_models, length) for length in lengths)
+
+
+def _lessons(config: RunConfig, num_classes: int, num_train: int) -> dict[Subject, Lessons]:
+    condense, evaluation = config.condense, config.evaluation
+    random = num_classes * condense.ipc
+    tiled = random * condense.partition**2
+    of: dict[Subject, tuple[int, int]] = {
+        "condensed": (evaluation.eval_epochs, tiled),
+        "start": (evaluation.eval_epochs, tiled),
+        "random": (evaluation.eval_epochs, random),
+        "whole": (evaluation.whole_epochs, num_train),
+    }
+    batch = config.queue.batch_train
+    return {
+        subject: Lessons(epochs=epochs, images=images, steps=-(-images // batch))
+        for subject, (epochs, images) in of.items()
+    }

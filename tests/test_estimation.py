@@ -1,0 +1,134 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import idm_ray
+from idm_ray.errors import UserError
+from tests.making_runs import TINY, TINY_WORDS, as_words, command
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What the command says of a tiny run, and the file it writes."""
+    folder = tmp_path_factory.mktemp("estimate")
+    words = as_words(**TINY | {"repeats": 2, "partition": 2, "whole_epochs": 3})
+    out = ("--out", folder / "run", "--json", folder / "found.json")
+    outcome = command("estimate", *words, *out, "--probe-s", "0.2")
+    assert outcome.status == 0, outcome.err
+    assert [path.name for path in folder.iterdir()] == ["found.json"]
+    return outcome, json.loads((folder / "found.json").read_text())
+
+
+def test_the_decisions_are_those_of_the_run(told):
+    outcome, found = told
+    assert outcome.err.splitlines()[:2] == [
+        "digits: 10 classes, 200 training and 359 test images of 1x8x8",
+        "recipe digits: chosen for a laptop",
+    ]
+    assert (found["network"], found["device"], found["threads"]) == ("convnet-2", "cpu", 1)
+    assert (found["iterations"], found["compile"], found["scaled"]) == (3, False, None)
+
+
+def test_the_figures_are_all_there_and_add_up(told):
+    found = told[1]
+    here = found["here"]
+    parts = here["prediction"]
+    names = ("first_s", "condense_s", "evaluate_first_s", "evaluate_s")
+    assert here["total_s"] == pytest.approx(here["start_s"] + sum(parts[name] for name in names))
+    assert parts["condense_s"] == pytest.approx(3 * parts["iteration_s"])
+    assert parts["iteration_s"] == pytest.approx(parts["matching_s"] + parts["training_s"])
+    assert min(parts["matching_s"], parts["training_s"], parts["evaluate_s"]) > 0
+    assert set(parts["process_bytes"]) == {"process", "evaluation task"}
+    # Torch alone is more than 100 MB; a tiny run is not a gigabyte.
+    assert 1e8 < parts["condense_bytes"] < 1e9
+    assert parts["gpu_bytes"] == 0
+    assert list(found["flops"]) == ["condense", "evaluate"]
+    names = ["source", "cache", "condense_read", "evaluate_read", "checkpoint"]
+    assert list(found["data_bytes"]) == names
+    assert (found["data_bytes"]["source"], found["data_bytes"]["cache"]) == (0, 559 * 64)
+    names = ["matching", "training"]
+    names += [f"evaluation, {subject}" for subject in ("whole", "condensed", "start", "random")]
+    assert list(found["timings"]) == names
+    assert 0 < found["cpu_share"] < 1.5  # of one thread; loading may take a little of others
+    assert all(timing["samples"] >= 1 for timing in found["timings"].values())
+
+
+def test_the_table_shows_time_memory_and_storage(told):
+    text = told[0].out
+    for label in ("time to finish", "  condensing", "  evaluation", "one process", "checkpoint"):
+        assert f"│ {label}" in text or label in text
+    assert "measured here" in text
+
+
+def test_gpus_that_are_not_here_are_told_from_arithmetic_and_plain_matching_trains_nothing():
+    unused = ("queue_size", "push_interval", "device")
+    options = {name: TINY[name] for name in TINY if name not in unused}
+    found = idm_ray.estimate(**options | {"method": "dm"}, probe_s=0.2, gpus=2)
+    assert found.timings["training"].samples == 0
+    assert found.here.prediction.training_s < found.here.prediction.matching_s
+    assert found.scaled is not None
+    if found.device == "cpu":
+        assert found.scaled.basis.startswith("NOT measured")
+    assert found.scaled.where.startswith("2 GPUs: 1 class actor and")
+    assert found.scaled.prediction.gpu_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--ipc x", "--ipc must be a whole number, got 'x'"),
+        ("--ipc 0", "ipc must be at least 1, got 0"),
+        ("--lambda-rg 1", "No such option '--lambda-rg'. Did you mean '--lambda-reg'?"),
+        ("--probe-s 0", "probe_s must be above 0, got 0"),
+        ("--gpus 0", "gpus must be at least 1, got 0"),
+        ("--json no/such/x.json", "expected a folder for --json no/such/x.json, found none; "),
+        (
+            "--gpus 2 --device cpu",
+            "gpus 2 asks about a run on GPUs, but the run is told to use none; leave out "
+            "--device cpu and --gpus-per-actor 0",
+        ),
+        (
+            "--data digit",
+            "expected 'digits' or an existing path, found 'digit' (no such file): did you mean "
+            "'digits'?",
+        ),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(words, message):
+    outcome = command("estimate", *words.split())
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"idm-ray: {message}")
+    assert outcome.err.count("\n") == 1
+
+
+def test_what_the_run_would_refuse_is_refused():
+    with pytest.raises(UserError, match="convnet-4 would reduce 8x8 images"):
+        idm_ray.estimate(**TINY | {"network": "convnet-4"})
+
+
+def test_options_of_a_run_can_come_from_a_file(tmp_path):
+    config = tmp_path / "options.yaml"
+    config.write_text("ipc: 0\nout: there\noverwrite: true\n")
+    assert command("estimate", "--config", config).err == "idm-ray: ipc must be at least 1, got 0\n"
+
+
+@pytest.mark.slow
+def test_the_time_told_is_near_the_truth(tmp_path):
+    words = as_words(**TINY | {"iterations": 60, "limit_per_class": 100, "batch_real": 100})
+    program = (sys.executable, "-m", "idm_ray.cli")
+    target = tmp_path / "found.json"
+    told = [*program, "estimate", *words, "--json", target, "--probe-s", "5"]
+    run = [*program, "condense", *words, "--out", tmp_path / "run"]
+    subprocess.run(told, check=True, capture_output=True)
+    subprocess.run(run, check=True, capture_output=True)
+    seconds = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds"]
+    parts = json.loads(target.read_text())["here"]["prediction"]
+    # Others may use the machine: the figures to beat are within 25 %, on a quiet one.
+    assert parts["first_s"] + parts["condense_s"] == pytest.approx(seconds, rel=0.5)
+
+
+def test_the_words_of_a_run_are_the_words_of_its_estimate():
+    outcome = command("estimate", *TINY_WORDS, "--out", "runs/x", "--overwrite", "--ipc", "0")
+    assert outcome.err == "idm-ray: ipc must be at least 1, got 0\n"

@@ -1,0 +1,88 @@
+import pytest
+
+from idm_ray.algorithm.model_queue import ModelQueue
+from idm_ray.config import QueueConfig, RunConfig
+from idm_ray.run import final_jobs, marks
+from idm_ray.work import Lessons, count_trained, count_work, queue_length
+from tests.making_runs import plan_of
+
+# Of convnet-2 for 8x8 grey images and 10 classes: two convolutions, two norms, a head.
+PARAMETERS = (9 * 128 + 128) + 256 + (9 * 128 * 128 + 128) + 256 + (512 * 10 + 10)
+
+
+def work_of(**options):
+    plan, _ = plan_of(**options)
+    jobs = sum(marks(plan.config).values(), ()) + final_jobs(plan.config)
+    return count_work(plan, jobs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"push_interval": 3, "queue_size": 6, "queue_init": 2, "train_interval": 2},
+        {"push_interval": 1, "queue_size": 2, "queue_init": 1, "num_trained_models": 5},
+        {"push_interval": 50, "queue_size": 100, "queue_init": 1, "num_trained_models": 2},
+        {"queue_size": 0},
+    ],
+)
+def test_the_queue_is_counted_as_it_decides(options):
+    config, iterations = QueueConfig(**options), 40
+    queue = ModelQueue(config, num_matched_models=1, seed=0)
+    trained = 0
+    for iteration in range(iterations):
+        trained += len(queue.plan(iteration).trained)
+        if config.queue_size:
+            assert queue_length(config, iteration) == len(queue.ids)
+    assert count_trained(config, iterations) == trained
+
+
+def test_an_iteration_is_counted_by_images():
+    # 20 images of a class are there, 16 of them asked for.
+    work = work_of(ipc=3, partition=2, iterations=5, num_matched_models=2)
+    assert work.matched == (2 * 16, 2 * 12)
+    assert (work.iterations, work.classes) == (5, 10)
+    assert work.train_steps == 5 * 2 * 2
+    flops = 5 * 10 * (32 * work.flops.forward + 24 * work.flops.match)
+    assert work.condense_flops == flops + 20 * 32 * work.flops.train
+    # Real images of a class come from the cache for each of the networks that are matched.
+    assert work.condense_read_bytes == (5 * 10 * 32 + 20 * 32) * 64
+    assert work_of(batch_real=100).matched[0] == 20
+
+
+def test_storage_is_counted_in_bytes():
+    work = work_of(ipc=3, iterations=3)
+    assert work.cache_bytes == (200 + 359) * 64
+    # Three networks at the start and one pushed in the first iteration, then there are four.
+    networks = 4 * 2 * PARAMETERS * 4
+    assert work.checkpoint_bytes == 10 * 2 * 3 * 64 * 4 + networks
+    fresh = work_of(queue_size=0, lambda_reg=0.0)
+    assert fresh.checkpoint_bytes == 10 * 2 * 64 * 4
+
+
+def test_evaluation_is_counted_by_networks_epochs_and_images():
+    options = {"repeats": 2, "eval_epochs": 7, "whole_epochs": 3, "ipc": 4, "partition": 2}
+    work = work_of(**options, eval_interval=2)
+    assert work.subjects == (
+        *["condensed"] * 2,  # after 2 of 3 iterations
+        "whole",
+        *["condensed"] * 2,
+        *["start"] * 2,
+        *["random"] * 2,
+    )
+    assert work.lessons["condensed"] == Lessons(epochs=7, images=160, steps=5)
+    assert work.lessons["random"] == Lessons(epochs=7, images=40, steps=2)
+    assert work.lessons["whole"] == Lessons(epochs=3, images=200, steps=7)
+    trained = 6 * 7 * 160 + 2 * 7 * 40 + 3 * 200
+    tested = 9 * 359
+    assert work.evaluate_flops == trained * work.flops.train + tested * work.flops.forward
+    assert work.evaluate_read_bytes == (3 * 200 + tested) * 64
+
+
+def test_no_evaluation_costs_nothing():
+    work = work_of(repeats=0)
+    assert (work.subjects, work.evaluate_flops, work.evaluate_read_bytes) == ((), 0, 0)
+
+
+def test_a_published_run_is_counted_at_once():
+    queue = RunConfig.from_flat({"iterations": 20_001, "push_interval": 30}).queue
+    assert count_trained(queue, 20_001) == 2 * 20_001
