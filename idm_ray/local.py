@@ -50,7 +50,7 @@ class LocalRunner:
         numerics = choose_numerics(machine, [found], threads=threads, pixels=pixels)
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.notes = (f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}",)
-        self.seconds = 0.0
+        self.seconds = self.busy_s = 0.0
         self.peak_memory_bytes = 0
         self._marks = marks
         self._images: Images
@@ -68,9 +68,10 @@ class LocalRunner:
         reported_at = 0.0
         for iteration in range(iterations):
             began = time.perf_counter()
-            collector.add_worker(self._worker.run(iteration, self._queue.begin(iteration)))
+            collector.add_worker(self._worker.run(iteration, [self._queue.begin(iteration)]))
             collector.add_queue(self._queue.train(iteration))
             self.seconds += time.perf_counter() - began
+            self.busy_s = self.seconds
             for progress in collector.due(self.seconds - reported_at):
                 reported_at = self.seconds
                 yield progress

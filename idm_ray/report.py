@@ -52,7 +52,12 @@ def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
 
 
 def summarise(
-    plan: Plan, seconds: float, peak_memory_bytes: int, accuracies: Mapping[str, list[float]]
+    plan: Plan,
+    seconds: float,
+    peak_memory_bytes: int,
+    accuracies: Mapping[str, list[float]],
+    *,
+    busy_s: float,
 ) -> dict[str, Any]:
     """The content of summary.json.
 
@@ -61,6 +66,7 @@ def summarise(
         seconds: of condensing alone.
         peak_memory_bytes: of all processes that condensed.
         accuracies: by subject, in the order of the repeats.
+        busy_s: seconds of condensing in which the process computed that computed longest.
     """
     condense, evaluation = plan.config.condense, plan.config.evaluation
     protocol = {
@@ -84,6 +90,8 @@ def summarise(
         "iterations": condense.iterations,
         "seconds": seconds,
         "seconds_per_iteration": seconds / condense.iterations,
+        "busy_seconds": busy_s,
+        "ray_share": None if plan.config.machine.local else 1 - busy_s / seconds,
         "peak_rss_bytes": peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,

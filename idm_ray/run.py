@@ -56,6 +56,8 @@ class Runner(Protocol):
     notes: tuple[str, ...]
     seconds: float
     """Of condensing alone."""
+    busy_s: float
+    """Of them, those in which the process computed that computed longest."""
     peak_memory_bytes: int
     """Of all processes that condensed."""
 
@@ -144,7 +146,9 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     # The result is safe before its evaluation, which takes longer than condensing small sets.
     runner.write(folder.path, make_card(plan, evaluation=None))
     accuracies = _evaluate(runner, folder, listener, began)
-    summary = summarise(plan, runner.seconds, runner.peak_memory_bytes, accuracies)
+    summary = summarise(
+        plan, runner.seconds, runner.peak_memory_bytes, accuracies, busy_s=runner.busy_s
+    )
     replace_card(folder.condensed_path, make_card(plan, evaluation=summary["evaluation"]))
     folder.write_summary(summary)
     finished = Finished(folder.path, summary)

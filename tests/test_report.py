@@ -58,12 +58,19 @@ def test_the_rate_counts_real_images_tiles_and_trained_images_since_the_last_rep
 
 def test_subjects_that_were_not_evaluated_are_none():
     plan, _ = plan_of(iterations=4, ipc=5)
-    summary = summarise(plan, 6.0, 123, {"start": [0.25, 0.75]})
+    summary = summarise(plan, 6.0, 123, {"start": [0.25, 0.75]}, busy_s=6.0)
     assert (summary["seconds_per_iteration"], summary["peak_rss_bytes"]) == (1.5, 123)
     assert summary["ratio"] == 5 * 10 / 200
     assert [summary[name] for name in ("evaluation", "random", "whole")] == [None] * 3
     assert summary["start"]["mean"] == 0.5
     assert "selected_on" not in summary["start"]
+
+
+def test_the_share_of_ray_is_the_time_in_which_the_busiest_process_did_not_compute():
+    on_ray, alone = (plan_of(local=local)[0] for local in (False, True))
+    summary = summarise(on_ray, 8.0, 123, {}, busy_s=6.0)
+    assert (summary["busy_seconds"], summary["ray_share"]) == (6.0, 0.25)
+    assert summarise(alone, 8.0, 123, {}, busy_s=8.0)["ray_share"] is None
 
 
 def test_the_card_describes_the_plan():
