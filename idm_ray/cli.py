@@ -98,6 +98,31 @@ def evaluate(
         write_json(json_file, dataclasses.asdict(found))
 
 
+@cli.command()
+@click.option(
+    "--setting", type=click.Choice(["orchestration"]), required=True, help="What is measured."
+)
+@click.option("--max-actors", type=click.IntRange(1), default=16, show_default=True)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write results here as well."
+)
+def bench(setting: str, max_actors: int, json_file: Path | None) -> None:
+    """Measure this machine.
+
+    The setting orchestration: seconds per iteration with real actors, snapshots and reports where
+    nothing is computed, against class actors, classes, and iterations per call.
+    """
+    from idm_ray.results.atomic import write_json  # noqa: PLC0415 -- numpy is imported here
+    from idm_ray.runtime.orchestration import CASES, measure  # noqa: PLC0415
+    from idm_ray.terminal import Terminal, orchestration_table  # noqa: PLC0415
+
+    costs = list(measure([case for case in CASES if case.actors <= max_actors]))
+    rows = [dataclasses.asdict(cost) for cost in costs]
+    Terminal().show(orchestration_table(rows))
+    if json_file is not None:
+        write_json(json_file, {setting: rows})
+
+
 def main() -> NoReturn:
     """Run the command line and exit: 0 success, 2 the user's or the data's fault, 1 anything else.
 

@@ -40,6 +40,24 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Busy:
+    """Seconds of computing.
+
+    Attributes:
+        matching_s: of the class worker that computed longest.
+        training_s: of the queue.
+    """
+
+    matching_s: float = 0.0
+    training_s: float = 0.0
+
+    @property
+    def longest_s(self) -> float:
+        """Of the process that computed longest, where each has one of its own."""
+        return max(self.matching_s, self.training_s)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluated:
     """A network that was trained and tested; accuracy is a fraction."""
 

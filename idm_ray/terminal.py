@@ -1,7 +1,7 @@
 """Shows a run on the terminal: a progress bar where a person watches, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -159,6 +159,25 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         table.add_column(name, justify="right")
     for network, result in evaluation.networks.items():
         table.add_row(network, _accuracy(result), str(result["repeats"]), str(result["epochs"]))
+    return table
+
+
+def orchestration_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What an iteration costs without computing, case by case."""
+    table = Table(title="milliseconds of an iteration that computes nothing", title_justify="left")
+    names = ("class actors", "classes", "iterations per call", "snapshot, MB")
+    for name in (*names, "wall", "driver", "queue", "each actor"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        case = row["case"]
+        table.add_row(
+            str(case["actors"]),
+            str(case["classes"]),
+            str(case["iterations_per_call"]),
+            f"{row['snapshot_bytes'] / 1e6:.1f}",
+            *(f"{1e3 * row[key]:.2f}" for key in ("seconds", "driver_s", "queue_s", "actor_s")),
+        )
+    table.caption = "wall: elapsed; the others: processor time of each process"
     return table
 
 

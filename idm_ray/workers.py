@@ -89,7 +89,9 @@ class QueueWorker:
         """Train the networks chosen for this iteration."""
         return self._server.train(iteration)
 
-    def serve(self, first: int, last: int) -> tuple[Sequence[Sequence[Snapshot]], QueueWorkerReport]:
+    def serve(
+        self, first: int, last: int
+    ) -> tuple[Sequence[Sequence[Snapshot]], QueueWorkerReport]:
         """The networks to match in iterations `first` to `last - 1`.
 
         An iteration's training is put off until the next one is asked for, so that nobody waits

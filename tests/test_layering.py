@@ -84,7 +84,9 @@ def test_the_public_names_are_there():
         idm_ray.condens  # noqa: B018 -- looking it up is the test
 
 
-@pytest.mark.parametrize("words", [["--help"], ["condense", "--help"], ["evaluate", "--help"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["condense", "--help"], ["bench", "--help"], ["evaluate", "--help"]]
+)
 def test_help_loads_nothing_heavy(words):
     code = (
         "import atexit, sys\n"

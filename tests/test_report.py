@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from idm_ray.plan import EvaluationJob
-from idm_ray.progress import Evaluated, Progress
+from idm_ray.progress import Busy, Evaluated, Progress
 from idm_ray.report import RateMeter, make_card, metrics_line, statistics, summarise
 from tests.making_runs import plan_of
 
@@ -58,7 +58,7 @@ def test_the_rate_counts_real_images_tiles_and_trained_images_since_the_last_rep
 
 def test_subjects_that_were_not_evaluated_are_none():
     plan, _ = plan_of(iterations=4, ipc=5)
-    summary = summarise(plan, 6.0, 123, {"start": [0.25, 0.75]}, busy_s=6.0)
+    summary = summarise(plan, 6.0, Busy(), 123, {"start": [0.25, 0.75]})
     assert (summary["seconds_per_iteration"], summary["peak_rss_bytes"]) == (1.5, 123)
     assert summary["ratio"] == 5 * 10 / 200
     assert [summary[name] for name in ("evaluation", "random", "whole")] == [None] * 3
@@ -68,9 +68,11 @@ def test_subjects_that_were_not_evaluated_are_none():
 
 def test_the_share_of_ray_is_the_time_in_which_the_busiest_process_did_not_compute():
     on_ray, alone = (plan_of(local=local)[0] for local in (False, True))
-    summary = summarise(on_ray, 8.0, 123, {}, busy_s=6.0)
-    assert (summary["busy_seconds"], summary["ray_share"]) == (6.0, 0.25)
-    assert summarise(alone, 8.0, 123, {}, busy_s=8.0)["ray_share"] is None
+    for busy in (Busy(matching_s=6, training_s=1), Busy(matching_s=2, training_s=6)):
+        summary = summarise(on_ray, 8.0, busy, 123, {})
+        assert summary["ray_share"] == 0.25
+        assert tuple(summary["busy_seconds"].values()) == (busy.matching_s, busy.training_s)
+    assert summarise(alone, 8.0, Busy(), 123, {})["ray_share"] is None
 
 
 def test_the_card_describes_the_plan():

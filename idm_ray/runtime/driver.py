@@ -17,7 +17,7 @@ from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import Layout, choose_numerics, cut_groups, lay_out
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.progress import Collector, Evaluated, Progress
+from idm_ray.progress import Busy, Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import connect, fetch
@@ -26,6 +26,7 @@ from idm_ray.runtime.loop import Loop
 from idm_ray.runtime.placement import Reservation, Seat
 from idm_ray.runtime.snapshots import Snapshots
 from idm_ray.workers import Images
+
 
 class RayRunner:
     """Runs a settled config on a Ray cluster.
@@ -66,7 +67,7 @@ class RayRunner:
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.notes = (*layout.notes, _describe(layout, found, own_cluster))
         self.seconds = 0.0
-        self.busy_s = 0.0
+        self.busy = Busy()
         self.peak_memory_bytes = 0
         self.processes: tuple[Any, ...] = ()
         """Handles of the class actors and, last, of the queue, while they exist."""
@@ -149,7 +150,7 @@ class RayRunner:
                 reported = time.perf_counter()
                 yield progress
             yield from self._evaluations.finished(wait=False)
-        self.busy_s = loop.busy_s
+        self.busy = loop.busy
 
     def _copy_at(self, iteration: int, actor: Any) -> None:
         """At a mark, have an actor copy its images; the last one's copy starts the evaluation."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
-from idm_ray.progress import Collector
+from idm_ray.pace import CALLS_PER_ACTOR, iterations_per_call
+from idm_ray.progress import Busy, Collector
 from idm_ray.runtime.connection import fetch
-from idm_ray.runtime.pace import CALLS_PER_ACTOR, iterations_per_call
 from idm_ray.runtime.snapshots import Block, Snapshots
 
 
@@ -62,9 +62,12 @@ class Loop:
         return self._collector.complete and self._snapshots.complete
 
     @property
-    def busy_s(self) -> float:
-        """Seconds that the process computed which computed longest."""
-        return max(self._snapshots.busy_s, *(actor.busy_s for actor in self._actors))
+    def busy(self) -> Busy:
+        """Seconds of computing so far."""
+        return Busy(
+            matching_s=max(actor.busy_s for actor in self._actors),
+            training_s=self._snapshots.busy_s,
+        )
 
     def step(self) -> None:
         """Tell everybody what to do next, wait until somebody has done something, and take it."""

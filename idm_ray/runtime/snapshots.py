@@ -7,11 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from idm_ray.algorithm.model_server import QueueReport
+from idm_ray.pace import WINDOW
 from idm_ray.runtime.connection import fetch
-
-# Iterations whose snapshots may exist at once: enough that neither side waits for the other's
-# hiccups, few enough that the object store holds little (1.3 MB each for ConvNet-3).
-WINDOW = 16
 
 # Calls by which the queue's pace is judged: longer than the usual interval between trainings, so
 # that the slow iterations among quick ones are remembered, and compilation is forgotten.

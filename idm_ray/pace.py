@@ -1,9 +1,13 @@
 """How many iterations go into one call: a pure decision, on which no number of a run depends."""
 
+# Iterations whose snapshots may exist at once: enough that neither side waits for the other's
+# hiccups, few enough that the object store holds little (1.3 MB each for ConvNet-3).
+WINDOW = 16
+
 # Calls under way per class actor: one computes, one is ready to start.
 CALLS_PER_ACTOR = 2
 
-# A call costs each of its two ends about a millisecond; this makes it one in a hundred.
+# A call costs the actor about two milliseconds (docs/scaling.md): so it is two in a hundred.
 CALL_S = 0.1
 
 
