@@ -77,6 +77,7 @@ class LocalRunner:
             self.busy = Busy(
                 matching_s=self.busy.matching_s + matched.busy_s,
                 training_s=self.busy.training_s + seconds - matched.busy_s,
+                path_s=self.seconds,
             )
             for progress in collector.due(self.seconds - reported_at):
                 reported_at = self.seconds

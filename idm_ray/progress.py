@@ -46,15 +46,13 @@ class Busy:
     Attributes:
         matching_s: of the class worker that computed longest.
         training_s: of the queue.
+        path_s: of the longest chain of computing in which each part had to wait for the one
+            before: what condensing would take if nothing else cost any time.
     """
 
     matching_s: float = 0.0
     training_s: float = 0.0
-
-    @property
-    def longest_s(self) -> float:
-        """Of the process that computed longest, where each has one of its own."""
-        return max(self.matching_s, self.training_s)
+    path_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

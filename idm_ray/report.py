@@ -89,9 +89,12 @@ def summarise(
         "iterations": condense.iterations,
         "seconds": seconds,
         "seconds_per_iteration": seconds / condense.iterations,
-        "busy_seconds": {"matching": busy.matching_s, "training": busy.training_s},
-        # The longest chain of computing takes at least this long: an upper bound of Ray's share.
-        "ray_share": None if plan.config.machine.local else 1 - busy.longest_s / seconds,
+        "busy_seconds": {
+            "matching": busy.matching_s,
+            "training": busy.training_s,
+            "longest_path": busy.path_s,
+        },
+        "ray_share": None if plan.config.machine.local else 1 - busy.path_s / seconds,
         "peak_rss_bytes": peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,

@@ -66,12 +66,11 @@ def test_subjects_that_were_not_evaluated_are_none():
     assert "selected_on" not in summary["start"]
 
 
-def test_the_share_of_ray_is_the_time_in_which_the_busiest_process_did_not_compute():
+def test_the_share_of_ray_is_what_the_longest_path_of_computing_leaves():
     on_ray, alone = (plan_of(local=local)[0] for local in (False, True))
-    for busy in (Busy(matching_s=6, training_s=1), Busy(matching_s=2, training_s=6)):
-        summary = summarise(on_ray, 8.0, busy, 123, {})
-        assert summary["ray_share"] == 0.25
-        assert tuple(summary["busy_seconds"].values()) == (busy.matching_s, busy.training_s)
+    summary = summarise(on_ray, 8.0, Busy(matching_s=5.0, training_s=4.0, path_s=6.0), 123, {})
+    assert summary["ray_share"] == 0.25
+    assert summary["busy_seconds"] == {"matching": 5.0, "training": 4.0, "longest_path": 6.0}
     assert summarise(alone, 8.0, Busy(), 123, {})["ray_share"] is None
 
 

@@ -25,6 +25,8 @@ class _ClassActor:
         """Calls under way, and what each goes through."""
         self.busy_s = 0.0
         """Seconds that it computed."""
+        self.path_s = 0.0
+        """Seconds of the longest chain of computing that led to where it is."""
         self.seconds_per_iteration = float("inf")
         """In its last call."""
 
@@ -67,6 +69,7 @@ class Loop:
         return Busy(
             matching_s=max(actor.busy_s for actor in self._actors),
             training_s=self._snapshots.busy_s,
+            path_s=max(self._snapshots.path_s, *(actor.path_s for actor in self._actors)),
         )
 
     def step(self) -> None:
@@ -106,6 +109,8 @@ class Loop:
         report = fetch(call)
         actor.finished = block.last
         actor.busy_s += report.busy_s
+        actor.path_s = max(actor.path_s, block.path_s) + report.busy_s
+        self._snapshots.consumed(block, actor.path_s)
         actor.seconds_per_iteration = report.busy_s / (block.last - block.first)
         self._collector.add_worker(report)
 

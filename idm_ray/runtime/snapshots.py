@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.pace import WINDOW
 from idm_ray.runtime.connection import fetch
@@ -23,11 +25,30 @@ class Block:
         first: iteration.
         last: iteration after the block.
         sequence: reference to the snapshots of each iteration in turn.
+        path_s: seconds of the longest chain of computing that led to them.
     """
 
     first: int
     last: int
     sequence: Any
+    path_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of the queue under way; the last one serves no iterations.
+
+    Attributes:
+        first: iteration that it serves.
+        last: iteration after those.
+        sequence: reference to the snapshots.
+        report: reference to what is told of it.
+    """
+
+    first: int
+    last: int
+    sequence: Any
+    report: Any
 
 
 class Snapshots:
@@ -47,12 +68,15 @@ class Snapshots:
         self.window = WINDOW
         """Iterations whose snapshots may exist at once."""
         self._submitted = 0
-        self._calls: deque[tuple[Any, Block | None]] = deque()
+        self._calls: deque[_Call] = deque()
         self._judged: deque[float] = deque(maxlen=JUDGED_CALLS)
+        self._consumed_s = np.zeros(iterations + 1)
         self.served: dict[int, Block] = {}
         """Blocks that are there, by their first iteration."""
         self.busy_s = 0.0
         """Seconds that the queue computed."""
+        self.path_s = 0.0
+        """Seconds of the longest chain of computing that led to where the queue is."""
 
     @property
     def complete(self) -> bool:
@@ -75,22 +99,31 @@ class Snapshots:
             if last > needed + self.window:
                 return
             sequence, report = self._serve.remote(first, last)
-            self._calls.append((report, Block(first, last, sequence)))
+            self._calls.append(_Call(first, last, sequence, report))
             self._submitted = last
             if last == self._iterations:
-                self._calls.append((self._finish.remote(), None))
+                self._calls.append(_Call(last, last, None, self._finish.remote()))
+
+    def consumed(self, block: Block, path_s: float) -> None:
+        """Take note that an actor has gone through a block, after so much computing in a chain."""
+        there = slice(block.first + 1, block.last + 1)
+        self._consumed_s[there] = np.maximum(self._consumed_s[there], path_s)
 
     def awaited(self) -> list[Any]:
         """The calls whose results are still to come."""
-        return [report for report, _ in self._calls]
+        return [call.report for call in self._calls]
 
     def collect(self, done: Collection[Any]) -> Iterator[QueueReport]:
         """Take note of calls that are done; the queue finishes them in their order."""
-        while self._calls and self._calls[0][0] in done:
-            reference, block = self._calls.popleft()
-            report = fetch(reference)
+        while self._calls and self._calls[0].report in done:
+            call = self._calls.popleft()
+            report = fetch(call.report)
             self.busy_s += report.busy_s
-            if block is not None:
-                self.served[block.first] = block
-                self._judged.append(report.busy_s / (block.last - block.first))
+            # It had to wait for the window.
+            room_s = float(self._consumed_s[max(0, call.last - self.window)])
+            self.path_s = max(self.path_s, room_s) + report.busy_s
+            if call.last > call.first:
+                block = Block(call.first, call.last, call.sequence, self.path_s)
+                self.served[call.first] = block
+                self._judged.append(report.busy_s / (call.last - call.first))
             yield from report.iterations
