@@ -17,6 +17,9 @@ from idm_ray.pace import WINDOW, iterations_per_call
 ACTOR_CALL_S = 0.002
 DRIVER_CALL_S = 0.001
 
+# Processor time of putting snapshots into the object store, measured likewise.
+STORE_S_PER_BYTE = 0.6e-9
+
 BYTES_PER_WEIGHT = 4
 
 
@@ -44,12 +47,14 @@ class IterationTime:
     """What each side needs for an iteration, in seconds.
 
     Attributes:
+        actors: class actors; devices that neither they nor the trainers can use lie idle.
         match_s: of the actor with most groups.
-        train_s: of each trainer.
+        train_s: of each trainer, and of serving the snapshots.
         driver_s: of the driver.
         shared: whether matching and training take turns on one device.
     """
 
+    actors: int
     match_s: float
     train_s: float
     driver_s: float
@@ -105,11 +110,13 @@ def iteration_time(parts: Parts, devices: int, trainers: int = 1) -> IterationTi
         devices: at least 1. A single one is shared by an actor and a trainer, which take turns.
         trainers: less than `devices`, unless that is 1.
     """
-    actors = max(1, devices - trainers)
+    actors = min(max(1, devices - trainers), parts.num_groups)
     match_s = parts.match_s * math.ceil(parts.num_groups / actors) / parts.num_groups
     train_s = parts.train_s / min(trainers, parts.num_models)
+    train_s += parts.snapshot_bytes * STORE_S_PER_BYTE
     iterations = iterations_per_call(max(match_s, train_s), WINDOW)
     return IterationTime(
+        actors=actors,
         match_s=match_s + ACTOR_CALL_S / iterations,
         train_s=train_s + ACTOR_CALL_S / iterations,
         driver_s=DRIVER_CALL_S * (actors + trainers) / iterations,

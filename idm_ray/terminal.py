@@ -165,8 +165,8 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 def orchestration_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """What an iteration costs without computing, case by case."""
     table = Table(title="milliseconds of an iteration that computes nothing", title_justify="left")
-    names = ("class actors", "classes", "iterations per call", "snapshot, MB")
-    for name in (*names, "wall", "driver", "queue", "each actor"):
+    names = ("actors", "classes", "per call", "snapshot, MB", "wall", "driver", "queue", "actor")
+    for name in names:
         table.add_column(name, justify="right")
     for row in rows:
         case = row["case"]
@@ -177,7 +177,7 @@ def orchestration_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['snapshot_bytes'] / 1e6:.1f}",
             *(f"{1e3 * row[key]:.2f}" for key in ("seconds", "driver_s", "queue_s", "actor_s")),
         )
-    table.caption = "wall: elapsed; the others: processor time of each process"
+    table.caption = "wall: elapsed; driver, queue, one class actor: processor time"
     return table
 
 

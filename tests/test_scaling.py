@@ -8,6 +8,7 @@ from idm_ray.layout import settle
 from idm_ray.scaling import (
     ACTOR_CALL_S,
     DRIVER_CALL_S,
+    STORE_S_PER_BYTE,
     Parts,
     best_trainers,
     iteration_time,
@@ -16,7 +17,7 @@ from idm_ray.scaling import (
 )
 
 # Long iterations, one in each call.
-PARTS = Parts(match_s=12.0, train_s=3.0, num_groups=6, num_models=4, snapshot_bytes=1000)
+PARTS = Parts(match_s=12.0, train_s=3.0, num_groups=6, num_models=4, snapshot_bytes=0)
 
 
 def seconds(devices, trainers=1, **changed):
@@ -33,11 +34,13 @@ def test_with_more_the_slower_side_sets_the_time():
     assert seconds(7) == pytest.approx(3 + ACTOR_CALL_S)
     assert iteration_time(PARTS, 4).bottleneck == "matching"
     assert iteration_time(PARTS, 7).bottleneck == "training"
+    assert [iteration_time(PARTS, n).actors for n in (1, 2, 4, 9)] == [1, 1, 3, 6]
 
 
 def test_groups_are_not_divided():
-    # Of 6 groups, one of 4 actors still has 2; more actors than groups are of no use.
+    # Of 6 groups, one of 4 actors still has 2; more devices than groups and trainers lie idle.
     assert seconds(5) == seconds(4)
+    assert iteration_time(PARTS, 80) == iteration_time(PARTS, 7)
     assert seconds(8, train_s=0.0) == seconds(80, train_s=0.0) == pytest.approx(2 + ACTOR_CALL_S)
 
 
@@ -47,7 +50,8 @@ def test_trainers_share_the_training_up_to_one_for_each_network():
 
 
 def test_the_driver_limits_iterations_of_nothing():
-    time = iteration_time(dataclasses.replace(PARTS, match_s=0.0, train_s=0.0), 33)
+    nothing = dataclasses.replace(PARTS, match_s=0.0, train_s=0.0, num_groups=40)
+    time = iteration_time(nothing, 33)
     assert time.bottleneck == "driver"
     assert time.seconds == pytest.approx(33 * DRIVER_CALL_S / 8)
 
@@ -67,8 +71,18 @@ def test_with_the_best_split_more_devices_are_never_slower(match_s, train_s):
     assert all(b <= a * 1.05 for a, b in itertools.pairwise(times))
 
 
+def test_the_queue_puts_snapshots_into_the_store_however_many_train():
+    large = dataclasses.replace(PARTS, snapshot_bytes=10**9)
+    for trainers in (1, 4):
+        more = iteration_time(large, 10, trainers).train_s
+        less = iteration_time(PARTS, 10, trainers).train_s
+        assert more - less == pytest.approx(10**9 * STORE_S_PER_BYTE)
+
+
 def test_snapshots_go_once_to_every_other_node():
-    assert [sent_bytes(PARTS, nodes) for nodes in (1, 2, 9)] == [0, 1000, 8000]
+    assert [
+        sent_bytes(dataclasses.replace(PARTS, snapshot_bytes=1000), nodes) for nodes in (1, 2, 9)
+    ] == [0, 1000, 8000]
 
 
 def test_the_parts_of_the_published_cifar10_run():
