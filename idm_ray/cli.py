@@ -9,17 +9,20 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import yaml
 
 from idm_ray import __version__
-from idm_ray.bench.settings import DEFAULT_SETTING, SETTINGS
+from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
 from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.options import GroupedCommand, config_options, convert_text, part_names
+
+if TYPE_CHECKING:
+    from idm_ray.terminal import Terminal
 
 # After a signal; whoever sent it waits.
 CLEAN_UP_WITHIN_S = 5.0
@@ -90,7 +93,8 @@ def evaluate(
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
-    from idm_ray.terminal import Terminal, evaluation_table  # noqa: PLC0415
+    from idm_ray.tables import evaluation_table  # noqa: PLC0415
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal()
     try:
@@ -112,7 +116,7 @@ def evaluate(
 @click.option(
     "--setting",
     "settings",
-    type=click.Choice([*SETTINGS, "all"]),
+    type=click.Choice([*SETTINGS, ORCHESTRATION, "all"]),
     multiple=True,
     default=[DEFAULT_SETTING],
     help=f"What to run; may be given several times. [{DEFAULT_SETTING}]",
@@ -125,22 +129,44 @@ def evaluate(
 def bench(settings: tuple[str, ...], rounds: int, json_file: Path | None, **given: Any) -> None:
     """Time an iteration against Algorithm 1 as published, in turns on random images.
 
-    --precision and --compile hold for our side; the published one is float32, uncompiled.
+    --precision and --compile hold for our side; the published one is float32, uncompiled. The
+    setting orchestration is another thing: what an iteration costs on Ray when nothing is
+    computed, against class actors, classes, and iterations per call.
     """
     _check_folder_of(json_file)
     machine = {name: value for name, value in given.items() if value is not None}
-    from idm_ray.bench.compare import compare  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.results.atomic import write_json  # noqa: PLC0415
-    from idm_ray.terminal import Terminal, bench_table  # noqa: PLC0415
+    from idm_ray.results.atomic import write_json  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal()
     found: dict[str, Any] = {}
-    for name in SETTINGS if "all" in settings else dict.fromkeys(settings):
-        comparison = compare(SETTINGS[name], machine, rounds=rounds, listener=terminal)
-        terminal.show(bench_table(comparison))
-        found[name] = dataclasses.asdict(comparison)
+    for name in [*SETTINGS, ORCHESTRATION] if "all" in settings else dict.fromkeys(settings):
+        if name == ORCHESTRATION:
+            found[name] = _bench_orchestration(terminal)
+        else:
+            found[name] = _bench_iteration(name, machine, rounds, terminal)
         if json_file is not None:
             write_json(json_file, found)
+
+
+def _bench_iteration(
+    name: str, machine: Mapping[str, Any], rounds: int, terminal: "Terminal"
+) -> dict[str, Any]:
+    from idm_ray.bench.compare import compare  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.tables import bench_table  # noqa: PLC0415
+
+    comparison = compare(SETTINGS[name], machine, rounds=rounds, listener=terminal)
+    terminal.show(bench_table(comparison))
+    return dataclasses.asdict(comparison)
+
+
+def _bench_orchestration(terminal: "Terminal") -> list[dict[str, Any]]:
+    from idm_ray.runtime.orchestration import measure  # noqa: PLC0415 -- Ray is imported here
+    from idm_ray.tables import orchestration_table  # noqa: PLC0415
+
+    rows = [dataclasses.asdict(cost) for cost in measure()]
+    terminal.show(orchestration_table(rows))
+    return rows
 
 
 @cli.command(cls=GroupedCommand)
@@ -165,7 +191,8 @@ def estimate(
         options.pop(name, None)
     from idm_ray.estimation import estimate as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
-    from idm_ray.terminal import Terminal, estimate_table  # noqa: PLC0415
+    from idm_ray.tables import estimate_table  # noqa: PLC0415
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal()
     try:

@@ -237,15 +237,25 @@ def condensing_work(
 
     Evaluation does not count: it must not decide about the arithmetic of the images.
     """
-    condense, queue = config.condense, config.queue
-    matched = sum(min(condense.batch_real, count) for count in train_counts)
+    images = matching_work(config, train_counts) + training_work(config)
+    return config.condense.iterations * images * image_shape[1] * image_shape[2]
+
+
+def matching_work(config: RunConfig, train_counts: Sequence[int]) -> float:
+    """Images through networks to match all classes in one iteration, counted likewise."""
+    condense = config.condense
+    real = sum(min(condense.batch_real, count) for count in train_counts)
     tiles = len(train_counts) * condense.ipc * condense.partition**2
-    matched = (matched + 3 * tiles) * condense.num_matched_models
-    trained = 0.0
-    if queue.queue_size:
-        steps = queue.num_trained_models * queue.train_steps / queue.train_interval
-        trained = 3 * steps * queue.batch_train
-    return condense.iterations * (matched + trained) * image_shape[1] * image_shape[2]
+    return float((real + 3 * tiles) * condense.num_matched_models)
+
+
+def training_work(config: RunConfig) -> float:
+    """Images through networks to train the queue, mean of an iteration, counted likewise."""
+    queue = config.queue
+    if not queue.queue_size:
+        return 0.0
+    steps = queue.num_trained_models * queue.train_steps / queue.train_interval
+    return 3 * steps * queue.batch_train
 
 
 def evaluation_work(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> float:

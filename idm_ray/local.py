@@ -15,7 +15,7 @@ from idm_ray.host import num_cores
 from idm_ray.layout import choose_numerics, compiling_notes, crew_of_one
 from idm_ray.machine import look_around, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.progress import Collector, Evaluated, Progress
+from idm_ray.progress import Busy, Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.results.outcome import write_results
 from idm_ray.workers import (
@@ -56,6 +56,7 @@ class LocalRunner:
             *compiling_notes(machine, [found]),
         )
         self.seconds = 0.0
+        self.busy = Busy()
         self.peak_memory_bytes = 0
         self._marks = marks
         self._images: Images
@@ -73,9 +74,16 @@ class LocalRunner:
         reported_at = 0.0
         for iteration in range(iterations):
             began = time.perf_counter()
-            collector.add_worker(self._worker.run(iteration, self._queue.begin(iteration)))
+            matched = self._worker.run(iteration, [self._queue.begin(iteration)])
+            collector.add_worker(matched)
             collector.add_queue(self._queue.train(iteration))
-            self.seconds += time.perf_counter() - began
+            seconds = time.perf_counter() - began
+            self.seconds += seconds
+            self.busy = Busy(
+                matching_s=self.busy.matching_s + matched.busy_s,
+                training_s=self.busy.training_s + seconds - matched.busy_s,
+                path_s=self.seconds,
+            )
             for progress in collector.due(self.seconds - reported_at):
                 reported_at = self.seconds
                 yield progress

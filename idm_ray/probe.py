@@ -120,7 +120,7 @@ def _measure_matching(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, 
     matching_s: list[float] = []
     for iteration in itertools.count():
         serve_s, snapshots = _timed(plan, partial(queue.begin, iteration))
-        match_s, _ = _timed(plan, partial(worker.run, iteration, snapshots))
+        match_s, _ = _timed(plan, partial(worker.run, iteration, [snapshots]))
         serving_s.append(serve_s)
         matching_s.append(match_s)
         if is_steady(matching_s[1:], budget_s):

@@ -40,6 +40,22 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Busy:
+    """Seconds of computing.
+
+    Attributes:
+        matching_s: of the class worker that computed longest.
+        training_s: of the queue.
+        path_s: of the longest chain of computing in which each part had to wait for the one
+            before: what condensing would take if nothing else cost any time.
+    """
+
+    matching_s: float = 0.0
+    training_s: float = 0.0
+    path_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluated:
     """A network that was trained and tested; accuracy is a fraction."""
 

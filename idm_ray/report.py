@@ -15,7 +15,7 @@ import numpy as np
 
 from idm_ray import __version__
 from idm_ray.plan import Plan
-from idm_ray.progress import Evaluated, Progress
+from idm_ray.progress import Busy, Evaluated, Progress
 from idm_ray.results.card import Card
 
 # What a condensed set is compared with under the same protocol, and the set itself.
@@ -52,13 +52,18 @@ def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
 
 
 def summarise(
-    plan: Plan, seconds: float, peak_memory_bytes: int, accuracies: Mapping[str, list[float]]
+    plan: Plan,
+    seconds: float,
+    busy: Busy,
+    peak_memory_bytes: int,
+    accuracies: Mapping[str, list[float]],
 ) -> dict[str, Any]:
     """The content of summary.json.
 
     Args:
         plan: of the run.
         seconds: of condensing alone.
+        busy: of them, those of computing.
         peak_memory_bytes: of all processes that condensed.
         accuracies: by subject, in the order of the repeats.
     """
@@ -84,6 +89,12 @@ def summarise(
         "iterations": condense.iterations,
         "seconds": seconds,
         "seconds_per_iteration": seconds / condense.iterations,
+        "busy_seconds": {
+            "matching": busy.matching_s,
+            "training": busy.training_s,
+            "longest_path": busy.path_s,
+        },
+        "ray_share": None if plan.config.machine.local else 1 - busy.path_s / seconds,
         "peak_rss_bytes": peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,

@@ -14,7 +14,7 @@ from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
 from idm_ray.layout import Crew, condensing_work, settle
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.progress import Announcement, Evaluated, Progress
+from idm_ray.progress import Announcement, Busy, Evaluated, Progress
 from idm_ray.report import (
     SUBJECTS,
     RateMeter,
@@ -58,6 +58,8 @@ class Runner(Protocol):
     notes: tuple[str, ...]
     seconds: float
     """Of condensing alone."""
+    busy: Busy
+    """Of them, those of computing."""
     peak_memory_bytes: int
     """Of all processes that condensed."""
 
@@ -139,7 +141,7 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     # The result is safe before its evaluation, which takes longer than condensing small sets.
     runner.write(folder.path, make_card(plan, evaluation=None))
     accuracies = _evaluate(runner, folder, listener, began)
-    summary = summarise(plan, runner.seconds, runner.peak_memory_bytes, accuracies)
+    summary = summarise(plan, runner.seconds, runner.busy, runner.peak_memory_bytes, accuracies)
     replace_card(folder.condensed_path, make_card(plan, evaluation=summary["evaluation"]))
     folder.write_summary(summary)
     finished = Finished(folder.path, summary)

@@ -7,7 +7,7 @@ its own parts; what passes between them are snapshots, reports and finished imag
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,19 @@ class WorkerReport:
     busy_s: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueWorkerReport:
+    """What the queue worker did in one call.
+
+    Attributes:
+        iterations: the queue at each iteration whose training is over.
+        busy_s: seconds from the call's start to its end.
+    """
+
+    iterations: tuple[QueueReport, ...]
+    busy_s: float
+
+
 def _prepare_process(numerics: Numerics) -> None:
     """Settings of torch that hold for the whole process."""
     torch.set_num_threads(numerics.threads)
@@ -72,6 +85,7 @@ class QueueWorker:
             num_matched_models=plan.config.condense.num_matched_models,
             seed=plan.config.condense.seed,
         )
+        self._untrained: int | None = None
 
     def begin(self, iteration: int) -> tuple[Snapshot, ...]:
         """Advance the queue; the networks to match in this iteration."""
@@ -80,6 +94,35 @@ class QueueWorker:
     def train(self, iteration: int) -> QueueReport:
         """Train the networks chosen for this iteration."""
         return self._server.train(iteration)
+
+    def serve(
+        self, first: int, last: int
+    ) -> tuple[Sequence[Sequence[Snapshot]], QueueWorkerReport]:
+        """The networks to match in iterations `first` to `last - 1`.
+
+        An iteration's training is put off until the next one is asked for, so that nobody waits
+        for training that does not concern them.
+        """
+        began = time.perf_counter()
+        sequence: list[Sequence[Snapshot]] = []
+        reports: list[QueueReport] = []
+        for iteration in range(first, last):
+            reports += self._catch_up()
+            sequence.append(self._server.begin(iteration))
+            self._untrained = iteration
+        busy_s = time.perf_counter() - began
+        return sequence, QueueWorkerReport(iterations=tuple(reports), busy_s=busy_s)
+
+    def finish(self) -> QueueWorkerReport:
+        """The training that was put off."""
+        began = time.perf_counter()
+        reports = tuple(self._catch_up())
+        return QueueWorkerReport(iterations=reports, busy_s=time.perf_counter() - began)
+
+    def _catch_up(self) -> Iterator[QueueReport]:
+        if self._untrained is not None:
+            yield self._server.train(self._untrained)
+            self._untrained = None
 
     def peak_memory_bytes(self) -> int:
         """Largest own memory of this process so far."""
@@ -100,7 +143,7 @@ class ClassWorker:
         network = FlatNetwork(plan.build_network(), plan.numerics).freeze()
         self._groups = {g: self._make_group(plan, plan.groups[g], network) for g in groups}
 
-    def run(self, first_iteration: int, *sequence: Sequence[Snapshot]) -> WorkerReport:
+    def run(self, first_iteration: int, sequence: Sequence[Sequence[Snapshot]]) -> WorkerReport:
         """Some iterations of all its groups, one for each element of `sequence`."""
         began = time.perf_counter()
         reports = tuple(g.run(first_iteration, sequence) for g in self._groups.values())

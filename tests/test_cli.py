@@ -105,7 +105,7 @@ def refused_config(tmp_path, text):
         (
             "bench --setting cifar",
             "Invalid value for '--setting': 'cifar' is not one of 'cifar10-ipc1', 'cifar10-ipc10', "
-            "'cifar10-ipc10-interval30', 'cifar100-ipc10', 'imagenet-224', 'all'.",
+            "'cifar10-ipc10-interval30', 'cifar100-ipc10', 'imagenet-224', 'orchestration', 'all'.",
         ),
         (
             "bench --rounds 0",

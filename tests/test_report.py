@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from idm_ray.plan import EvaluationJob
-from idm_ray.progress import Evaluated, Progress
+from idm_ray.progress import Busy, Evaluated, Progress
 from idm_ray.report import RateMeter, make_card, metrics_line, statistics, summarise
 from tests.making_runs import plan_of
 
@@ -58,12 +58,20 @@ def test_the_rate_counts_real_images_tiles_and_trained_images_since_the_last_rep
 
 def test_subjects_that_were_not_evaluated_are_none():
     plan, _ = plan_of(iterations=4, ipc=5)
-    summary = summarise(plan, 6.0, 123, {"start": [0.25, 0.75]})
+    summary = summarise(plan, 6.0, Busy(), 123, {"start": [0.25, 0.75]})
     assert (summary["seconds_per_iteration"], summary["peak_rss_bytes"]) == (1.5, 123)
     assert summary["ratio"] == 5 * 10 / 200
     assert [summary[name] for name in ("evaluation", "random", "whole")] == [None] * 3
     assert summary["start"]["mean"] == 0.5
     assert "selected_on" not in summary["start"]
+
+
+def test_the_share_of_ray_is_what_the_longest_path_of_computing_leaves():
+    on_ray, alone = (plan_of(local=local)[0] for local in (False, True))
+    summary = summarise(on_ray, 8.0, Busy(matching_s=5.0, training_s=4.0, path_s=6.0), 123, {})
+    assert summary["ray_share"] == 0.25
+    assert summary["busy_seconds"] == {"matching": 5.0, "training": 4.0, "longest_path": 6.0}
+    assert summarise(alone, 8.0, Busy(), 123, {})["ray_share"] is None
 
 
 def test_the_card_describes_the_plan():

@@ -63,6 +63,8 @@ def test_the_summary_has_what_was_promised(first):
         "iterations",
         "seconds",
         "seconds_per_iteration",
+        "busy_seconds",
+        "ray_share",
         "peak_rss_bytes",
         "device",
         "precision",
@@ -75,6 +77,11 @@ def test_the_summary_has_what_was_promised(first):
     assert (summary["ipc"], summary["iterations"], summary["ratio"]) == (1, 3, 10 / 200)
     assert 0 < summary["seconds"] < 60
     assert summary["seconds_per_iteration"] == pytest.approx(summary["seconds"] / 3)
+    busy = summary["busy_seconds"]
+    assert busy["matching"] + busy["training"] == pytest.approx(summary["seconds"])
+    assert busy["longest_path"] == summary["seconds"]
+    assert min(busy.values()) > 0
+    assert summary["ray_share"] is None
     assert isinstance(summary["peak_rss_bytes"], int)
     assert summary["peak_rss_bytes"] > 2**20
     assert summary["device"] == "cpu"

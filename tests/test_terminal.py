@@ -12,14 +12,8 @@ from idm_ray.evaluation import Evaluation
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.run import Finished, Started
-from idm_ray.terminal import (
-    Terminal,
-    bench_table,
-    cost,
-    estimate_table,
-    evaluation_table,
-    result_table,
-)
+from idm_ray.tables import bench_table, estimate_table, evaluation_table
+from idm_ray.terminal import Terminal, cost, result_table
 from idm_ray.timing import Timing
 
 

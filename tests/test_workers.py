@@ -33,15 +33,38 @@ def test_the_queue_reports_what_it_did(plan):
     assert queue.peak_memory_bytes() > 2**20
 
 
+@pytest.mark.parametrize("calls", [[(0, 4)], [(0, 1), (1, 4)], [(0, 3), (3, 4)]], ids=str)
+def test_a_queue_that_puts_training_off_serves_and_reports_the_same_in_calls_of_any_length(
+    plan, calls
+):
+    plainly = QueueWorker(plan)
+    expected = []
+    for iteration in range(4):
+        expected.append((plainly.begin(iteration), plainly.train(iteration)))
+    ahead, served, reports = QueueWorker(plan), [], []
+    for first, last in calls:
+        snapshots, report = ahead.serve(first, last)
+        assert [r.iteration for r in report.iterations] == list(range(max(0, first - 1), last - 1))
+        served += snapshots
+        reports += report.iterations
+    report = ahead.finish()
+    assert report.busy_s > 0
+    assert [*reports, *report.iterations] == [report for _, report in expected]
+    assert ahead.finish().iterations == ()
+    for (one,), ((other,), _) in zip(served, expected, strict=True):
+        assert (one.model, one.age, one.accuracy) == (other.model, other.age, other.accuracy)
+        assert np.array_equal(one.weights, other.weights)
+
+
 def test_groups_give_the_same_images_alone_together_and_at_any_pace(plan):
     networks = sequence(plan)
     together = ClassWorker(plan, range(4))
     for iteration, snapshots in enumerate(networks):
-        together.run(iteration, snapshots)
+        together.run(iteration, [snapshots])
     parts = []
     for groups in ([2], [3, 0], [1]):
         worker = ClassWorker(plan, groups)
-        report = worker.run(0, *networks)
+        report = worker.run(0, networks)
         assert [group.classes for group in report.groups] == [plan.groups[g] for g in groups]
         assert [group.first_iteration for group in report.groups] == [0] * len(groups)
         assert report.groups[0].matching.shape == (2, len(plan.groups[groups[0]]))
@@ -66,7 +89,7 @@ def test_a_worker_s_images_are_a_copy(plan):
     worker = ClassWorker(plan, [3])
     before = worker.images()[3]
     kept = before.copy()
-    worker.run(0, *sequence(plan, 1))
+    worker.run(0, sequence(plan, 1))
     assert np.array_equal(before, kept)
     assert not np.array_equal(worker.images()[3], kept)
 

@@ -91,3 +91,5 @@ SETTINGS: Mapping[str, Setting] = {
     )
 }
 DEFAULT_SETTING = "cifar10-ipc10"
+ORCHESTRATION = "orchestration"
+"""The setting without data: what Ray takes."""

@@ -94,7 +94,7 @@ class OurSide(Side):
 
     def match(self, iteration: int) -> None:
         """Advance the queue and the synthetic images."""
-        self._worker.run(iteration, self._queue.begin(iteration))
+        self._worker.run(iteration, [self._queue.begin(iteration)])
 
     def train(self, iteration: int) -> None:
         """Train the queue's networks, if it is their turn."""

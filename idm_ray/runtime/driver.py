@@ -5,7 +5,6 @@ of snapshots at its own pace. Nothing here touches the numbers: they are those o
 """
 
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,34 +18,15 @@ from idm_ray.host import num_cores
 from idm_ray.layout import Layout, choose_numerics, compiling_notes, crew_of, cut_groups, lay_out
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.progress import Collector, Evaluated, Progress
+from idm_ray.progress import Busy, Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import connect, fetch
 from idm_ray.runtime.evaluations import Evaluations
+from idm_ray.runtime.loop import Loop
 from idm_ray.runtime.placement import Reservation, Seat
 from idm_ray.runtime.snapshots import Snapshots
 from idm_ray.workers import Images
-
-# Calls under way per class actor: one computes, one is ready to start.
-CALLS_PER_ACTOR = 2
-
-# Iterations per call: amortises the call where iterations are short, and still lets the window
-# move on in between.
-MAX_ITERATIONS_PER_CALL = 4
-
-
-class _ActorState:
-    """What the driver knows of one class actor."""
-
-    def __init__(self, handle: Any) -> None:
-        self.handle = handle
-        self.submitted = 0
-        """Iterations it was told to run."""
-        self.finished = 0
-        """Iterations it has reported."""
-        self.calls: deque[tuple[Any, int]] = deque()
-        """Calls under way, and how many iterations will be finished after each."""
 
 
 class RayRunner:
@@ -96,11 +76,11 @@ class RayRunner:
             *compiling_notes(config.machine, found),
         )
         self.seconds = 0.0
+        self.busy = Busy()
         self.peak_memory_bytes = 0
         self.processes: tuple[Any, ...] = ()
         """Handles of the class actors and, last, of the queue, while they exist."""
         self._marks = marks
-        self._actors: list[_ActorState] = []
         self._copies: dict[int, list[Any]] = {}
         self._evaluations = Evaluations(self.plan, layout)
         self._images: Any = None
@@ -111,20 +91,18 @@ class RayRunner:
         # One copy of the plan in the object store for all processes.
         plan = ray.put(self.plan)
         queue = actors.QueueActor.options(**queue_seat.options).remote(plan)
-        self._actors = [
-            _ActorState(actors.ClassActor.options(**seat.options).remote(plan, groups))
+        class_actors = [
+            actors.ClassActor.options(**seat.options).remote(plan, groups)
             for seat, groups in zip(class_seats, self._layout.assignment, strict=True)
         ]
-        self.processes = (*(actor.handle for actor in self._actors), queue)
+        self.processes = (*class_actors, queue)
         return (_describe_places(fetch([p.place.remote() for p in self.processes])),)
 
     def condense(self) -> Iterator[Progress | Evaluated]:
         """Run all iterations; `start` comes first."""
         began = time.perf_counter()
-        yield from self._iterate(
-            Snapshots(self.processes[-1], self.plan.config.condense.iterations)
-        )
-        parts = [actor.handle.images.remote() for actor in self._actors]
+        yield from self._iterate()
+        parts = [actor.images.remote() for actor in self.processes[:-1]]
         self._images = actors.gather_images.options(num_cpus=0).remote(*parts)
         ray.wait([self._images], fetch_local=False)
         self.seconds = time.perf_counter() - began
@@ -162,52 +140,36 @@ class RayRunner:
         self.processes = ()
         self._reservation.release()
 
-    def _iterate(self, snapshots: Snapshots) -> Iterator[Progress | Evaluated]:
+    def _iterate(self) -> Iterator[Progress | Evaluated]:
+        iterations = self.plan.config.condense.iterations
+        handles = self.processes[:-1]
         collector = Collector(
-            iterations=self.plan.config.condense.iterations,
-            num_groups=len(self.plan.groups),
-            num_workers=len(self._actors),
+            iterations=iterations, num_groups=len(self.plan.groups), num_workers=len(handles)
+        )
+        loop = Loop(
+            handles,
+            Snapshots(self.processes[-1], iterations, self._marks),
+            collector,
+            at_block_end=self._copy_at,
         )
         reported = time.perf_counter()
-        while not (collector.complete and snapshots.complete):
-            snapshots.advance(min(actor.finished for actor in self._actors))
-            for actor in self._actors:
-                self._feed(actor, snapshots)
-            awaited = [actor.calls[0][0] for actor in self._actors if actor.calls]
-            awaited += snapshots.awaited()
-            ray.wait(awaited, num_returns=1, fetch_local=False)
-            # One may be there, or many: all are taken, so that nobody's turn is missed.
-            done, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0, fetch_local=False)
-            for report in snapshots.collect(done):
-                collector.add_queue(report)
-            for actor in self._actors:
-                if actor.calls and actor.calls[0][0] in done:
-                    call, actor.finished = actor.calls.popleft()
-                    collector.add_worker(fetch(call))
+        while not loop.complete:
+            loop.step()
             for progress in collector.due(time.perf_counter() - reported):
                 reported = time.perf_counter()
                 yield progress
             yield from self._evaluations.finished(wait=False)
+        self.busy = loop.busy
 
-    def _feed(self, actor: _ActorState, snapshots: Snapshots) -> None:
-        """Give an actor its next iterations, as far as their snapshots are there."""
-        while len(actor.calls) < CALLS_PER_ACTOR and actor.submitted < snapshots.served:
-            first = actor.submitted
-            mark = min((m for m in self._marks if m > first), default=snapshots.served)
-            last = min(first + MAX_ITERATIONS_PER_CALL, snapshots.served, mark)
-            call = actor.handle.run.remote(first, *snapshots.references(first, last))
-            actor.calls.append((call, last))
-            actor.submitted = last
-            if last in self._marks:
-                self._copy_at(last, actor)
-
-    def _copy_at(self, mark: int, actor: _ActorState) -> None:
-        """Have an actor copy its images at a mark; the last one's copy starts the evaluation."""
-        copies = self._copies.setdefault(mark, [])
-        copies.append(actor.handle.images.remote())
-        if len(copies) == len(self._actors):
-            images = actors.gather_images.options(num_cpus=0).remote(*self._copies.pop(mark))
-            self._evaluations.submit(self._marks[mark], images)
+    def _copy_at(self, iteration: int, actor: Any) -> None:
+        """At a mark, have an actor copy its images; the last one's copy starts the evaluation."""
+        if iteration not in self._marks:
+            return
+        copies = self._copies.setdefault(iteration, [])
+        copies.append(actor.images.remote())
+        if len(copies) == len(self.processes) - 1:
+            images = actors.gather_images.options(num_cpus=0).remote(*self._copies.pop(iteration))
+            self._evaluations.submit(self._marks[iteration], images)
 
 
 def _inspect(seats: Sequence[Seat], config: RunConfig, info: DatasetInfo) -> list[Capabilities]:

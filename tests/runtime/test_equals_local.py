@@ -56,6 +56,9 @@ def test_evaluation_in_between_changes_no_image_and_gives_the_local_accuracies(
         }
         summary = json.loads((folder / "summary.json").read_text())
         assert len(summary["evaluation"]["accuracies"]) == 2
+        assert min(summary["busy_seconds"].values()) > 0
+        assert (summary["ray_share"] is None) == (name == "local")
+        assert name == "local" or 0 <= summary["ray_share"] < 1
     assert found["ray"] == found["local"]
     in_between = {key for key in found["ray"] if key[0] == "condensed" and key[1] < 6}
     assert in_between == {("condensed", i, r) for i in (2, 4) for r in (0, 1)}

@@ -15,9 +15,9 @@ from tests.runtime.running import settled
 
 
 @ray.remote(num_cpus=0)
-def look_at(snapshots):
+def look_at(sequence):
     """What a process sees of snapshots that it was given by reference."""
-    weights = snapshots[0].weights
+    weights = sequence[0][0].weights
     try:
         weights[0] = 0
     except ValueError as refused:
@@ -29,7 +29,7 @@ def test_fetched_weights_are_read_only_views_of_shared_memory():
     config, info = settled()
     plan = Plan(config=config, info=info, numerics=Numerics())
     queue = actors.QueueActor.options(num_cpus=0).remote(plan)
-    reference = queue.begin.remote(0)
+    reference, _ = queue.serve.options(num_returns=2).remote(0, 1)
     writeable, owns, refusal = ray.get(look_at.remote(reference))
     assert not writeable
     assert not owns

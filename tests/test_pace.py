@@ -1,0 +1,25 @@
+import pytest
+
+from idm_ray.pace import CALL_S, CALLS_PER_ACTOR, WINDOW, iterations_per_call
+
+
+@pytest.mark.parametrize(
+    ("seconds", "iterations"),
+    [(float("inf"), 1), (25.0, 1), (CALL_S, 1), (CALL_S / 2, 2), (CALL_S / 5, 5), (0.0, 8)],
+)
+def test_a_call_is_as_short_as_it_may_be(seconds, iterations):
+    assert iterations_per_call(seconds, 16) == iterations
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, WINDOW, 64])
+def test_the_calls_of_an_actor_never_need_more_than_the_window(window):
+    for seconds in (0.0, 1e-9, 1e-3, 1.0):
+        iterations = iterations_per_call(seconds, window)
+        assert iterations >= 1
+        assert iterations * CALLS_PER_ACTOR <= max(window, CALLS_PER_ACTOR)
+
+
+def test_longer_iterations_never_make_more_of_them_a_call():
+    found = [iterations_per_call(ms / 1000, WINDOW) for ms in range(300)]
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 8
