@@ -12,7 +12,7 @@ from idm_ray.evaluation import Evaluation
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.run import Finished, Started
-from idm_ray.tables import bench_table, estimate_table, evaluation_table
+from idm_ray.tables import bench_table, estimate_table, evaluation_table, orchestration_table
 from idm_ray.terminal import Terminal, cost, result_table
 from idm_ray.timing import Timing
 
@@ -192,6 +192,15 @@ def test_an_evaluation_has_a_row_for_each_network():
         ["convnet-3", "50.0 ± 1.0", "5", "1000"],
         ["convnet-4", "25.0 ± 2.0", "3", "300"],
     ]
+
+
+def test_orchestration_is_shown_in_milliseconds_even_on_a_narrow_terminal():
+    case = {"actors": 8, "classes": 1000, "iterations_per_call": 4}
+    seconds = {"seconds": 0.0123, "driver_s": 0.004, "queue_s": 0.005, "actor_s": 0.0006}
+    text = printed(
+        orchestration_table([{"case": case, "snapshot_bytes": 9_400_000, **seconds}]), 80
+    )
+    assert ["8", "1000", "4", "9.4", "12.30", "4.00", "5.00", "0.60"] in rows(text)
 
 
 @pytest.mark.parametrize("name", ["[a]", "x[bold]y", "x[/a]"])
