@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from idm_ray.estimation import estimate as estimate
+    from idm_ray.estimation.estimate import estimate as estimate
     from idm_ray.evaluation import evaluate as evaluate
     from idm_ray.results.condensed import load as load
     from idm_ray.run import condense as condense
@@ -17,7 +17,7 @@ __all__ = ["condense", "estimate", "evaluate", "load"]
 
 _HOMES = {
     "condense": "idm_ray.run",
-    "estimate": "idm_ray.estimation",
+    "estimate": "idm_ray.estimation.estimate",
     "evaluate": "idm_ray.evaluation",
     "load": "idm_ray.results.condensed",
 }

@@ -189,7 +189,7 @@ def estimate(
     options = _given_options(config_file, given)
     for name in _NOT_OF_THE_CONFIG:
         options.pop(name, None)
-    from idm_ray.estimation import estimate as run  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.estimation.estimate import estimate as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
     from idm_ray.tables import estimate_table  # noqa: PLC0415
     from idm_ray.terminal import Terminal  # noqa: PLC0415

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from idm_ray.bench.compare import Comparison, Result
-from idm_ray.estimation import Estimate, Outlook
+from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
 from idm_ray.terminal import accuracy_text, duration_text
 

@@ -26,9 +26,12 @@ constexpr int kPad = 64;      // bytes between matrices, lest their rows fall on
 
 // --- Vectors of 16 floats, and of 16 bfloat16 in memory -------------------------------------------
 
+inline __m512i widen(const uint16_t* from) {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
 inline __m512 load(const uint16_t* from) {
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(widen(from), 16));
 }
 
 inline void store(uint16_t* to, __m512 values) {
@@ -54,43 +57,56 @@ struct Pairs {
   int64_t row_step, pair_step;
 };
 
-template <int kRows, int kVectors>
-inline void multiply_rows(Pairs a, const uint32_t* b, int64_t b_step, int64_t num_pairs, float* out,
-                          int64_t out_step, bool add) {
+// Where sums begin and what becomes of them; `r` counts rows, `c` columns of the product.
+struct Store {
+  float* out;
+  int64_t step;
+  __m512 begin(int64_t, int64_t) const { return _mm512_setzero_ps(); }
+  void end(int64_t r, int64_t c, __m512 sum) const { _mm512_storeu_ps(out + r * step + c, sum); }
+};
+
+struct Add {
+  float* out;
+  int64_t step;
+  __m512 begin(int64_t r, int64_t c) const { return _mm512_loadu_ps(out + r * step + c); }
+  void end(int64_t r, int64_t c, __m512 sum) const { _mm512_storeu_ps(out + r * step + c, sum); }
+};
+
+struct Round {
+  uint16_t* out;
+  int64_t step;
+  const float* bias;
+  __m512 begin(int64_t, int64_t c) const { return _mm512_loadu_ps(bias + c); }
+  void end(int64_t r, int64_t c, __m512 sum) const { store(out + r * step + c, sum); }
+};
+
+template <int kRows, int kVectors, typename Result>
+inline void multiply_rows(Pairs a, const uint32_t* b, int64_t b_step, int64_t num_pairs, int64_t row,
+                          Result result) {
   __m512 sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v)
-      sums[r][v] = add ? _mm512_loadu_ps(out + r * out_step + v * kLanes) : _mm512_setzero_ps();
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = result.begin(row + r, v * kLanes);
   for (int64_t k = 0; k < num_pairs; ++k) {
-    __m512i row[kVectors];
-    for (int v = 0; v < kVectors; ++v) row[v] = _mm512_loadu_si512(b + k * b_step + v * kLanes);
+    __m512i right[kVectors];
+    for (int v = 0; v < kVectors; ++v) right[v] = _mm512_loadu_si512(b + k * b_step + v * kLanes);
     for (int r = 0; r < kRows; ++r) {
-      const __m512i left = _mm512_set1_epi32(a.words[r * a.row_step + k * a.pair_step]);
+      const __m512i left = _mm512_set1_epi32(a.words[(row + r) * a.row_step + k * a.pair_step]);
       for (int v = 0; v < kVectors; ++v)
-        sums[r][v] = _mm512_dpbf16_ps(sums[r][v], (__m512bh)left, (__m512bh)row[v]);
+        sums[r][v] = _mm512_dpbf16_ps(sums[r][v], (__m512bh)left, (__m512bh)right[v]);
     }
   }
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v)
-      _mm512_storeu_ps(out + r * out_step + v * kLanes, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) result.end(row + r, v * kLanes, sums[r][v]);
 }
 
-// out (rows, 16 * kVectors) = or += a (rows, 2 * num_pairs) times b, of which b_step words are a row.
-template <int kVectors>
+// a (rows, 2 * num_pairs) times b (2 * num_pairs, 16 * kVectors), of which b_step words are a row.
+template <int kVectors, typename Result>
 void multiply(Pairs a, const uint32_t* b, int64_t b_step, int64_t rows, int64_t num_pairs,
-              float* out, int64_t out_step, bool add) {
+              Result result) {
   int64_t r = 0;
-  for (; r + 6 <= rows; r += 6) {
-    multiply_rows<6, kVectors>(a, b, b_step, num_pairs, out, out_step, add);
-    a.words += 6 * a.row_step;
-    out += 6 * out_step;
-  }
-  for (; r + 2 <= rows; r += 2) {
-    multiply_rows<2, kVectors>(a, b, b_step, num_pairs, out, out_step, add);
-    a.words += 2 * a.row_step;
-    out += 2 * out_step;
-  }
-  if (r < rows) multiply_rows<1, kVectors>(a, b, b_step, num_pairs, out, out_step, add);
+  for (; r + 6 <= rows; r += 6) multiply_rows<6, kVectors>(a, b, b_step, num_pairs, r, result);
+  for (; r + 2 <= rows; r += 2) multiply_rows<2, kVectors>(a, b, b_step, num_pairs, r, result);
+  if (r < rows) multiply_rows<1, kVectors>(a, b, b_step, num_pairs, r, result);
 }
 
 // --- Winograd's transforms ------------------------------------------------------------------------
@@ -291,7 +307,7 @@ void winograd(const Tiling& tiling, const uint16_t* images, int64_t in, int64_t 
         for (int64_t p = 0; p < kPoints; ++p) {
           const auto* rows = reinterpret_cast<const uint32_t*>(transformed.get() + p * input_step);
           multiply<4>({rows, pairs, 1}, panels + (panel / kPanel * kPoints + p) * pairs * kPanel,
-                      kPanel, count, pairs, products.get() + p * product_step, kPanel, false);
+                      kPanel, count, pairs, Store{products.get() + p * product_step, kPanel});
         }
         write_outputs(tiling, products.get(), product_step, bias, out, panel, first, count, result);
       }
@@ -357,7 +373,7 @@ void weight_gradient(const Tiling& tiling, const uint16_t* images, int64_t in,
       for (int64_t panel = 0; panel < out; panel += kPanel)
         multiply<4>({inputs.get() + p * in_step, 1, in},
                     outputs.get() + p * out_step + panel, out, in, pairs,
-                    sums.get() + p * in * out + panel, out, true);
+                    Add{sums.get() + p * in * out + panel, out});
   }
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t o = 0; o < out; ++o) {
@@ -416,7 +432,7 @@ void forward_of_first(const Frame& frame, const float* images, const float* weig
   const int64_t width = frame.out_width(), step = width + kLanes;
 #pragma omp parallel num_threads(threads)
   {
-    const Scratch<float> rows(frame.channels * 3 * frame.padded_row()), products(width * kPanel);
+    const Scratch<float> rows(frame.channels * 3 * frame.padded_row());
     const Scratch<uint32_t> terms(frame.pairs() * step);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < frame.images * frame.out_height(); ++i) {
@@ -431,12 +447,7 @@ void forward_of_first(const Frame& frame, const float* images, const float* weig
       }
       for (int64_t panel = 0; panel < out; panel += kPanel) {
         multiply<4>({terms.get(), 1, step}, kernels + panel * frame.pairs(), kPanel, width,
-                    frame.pairs(), products.get(), kPanel, false);
-        for (int64_t x = 0; x < width; ++x)
-          for (int64_t c = 0; c < kPanel; c += kLanes)
-            store(result + (i * width + x) * out + panel + c,
-                  _mm512_add_ps(_mm512_load_ps(products.get() + x * kPanel + c),
-                                _mm512_loadu_ps(bias + panel + c)));
+                    frame.pairs(), Round{result + i * width * out + panel, out, bias + panel});
       }
     }
   }
@@ -456,15 +467,15 @@ void add_image(const Frame& frame, const float* image, const uint16_t* gradient,
       for (int64_t x = 0; x < width; x += 2) {
         const uint16_t* pixel = gradient + ((first + r) * width + x) * out;
         for (int64_t c = 0; c < out; c += kLanes) {
-          const __m512 next = x + 1 < width ? load(pixel + out + c) : _mm512_setzero_ps();
+          const __m512i next = x + 1 < width ? widen(pixel + out + c) : _mm512_setzero_si512();
           _mm512_storeu_si512(pairs + (r * frame.row_pairs() + x / 2) * out + c,
-                              pair(load(pixel + c), next));
+                              _mm512_or_si512(widen(pixel + c), _mm512_slli_epi32(next, 16)));
         }
       }
     }
     for (int64_t panel = 0; panel < out; panel += kPanel)
       multiply<4>({reinterpret_cast<const uint32_t*>(terms), step, 1}, pairs + panel, out,
-                  frame.terms(), count * frame.row_pairs(), sums + panel, out, true);
+                  frame.terms(), count * frame.row_pairs(), Add{sums + panel, out});
   }
 }
 
@@ -504,7 +515,7 @@ void scatter_image(const Frame& frame, const uint16_t* gradient, const uint32_t*
   std::fill_n(padded, frame.channels * plane, 0.0f);
   for (int64_t y = 0; y < frame.out_height(); ++y) {
     multiply<2>({reinterpret_cast<const uint32_t*>(gradient + y * width * out), out / 2, 1}, kernels,
-                2 * kLanes, width, out / 2, products, 2 * kLanes, false);
+                2 * kLanes, width, out / 2, Store{products, 2 * kLanes});
     for (int64_t k = 0; k < frame.terms(); ++k) {
       float* to = padded + k / 9 * plane + (y + k % 9 / 3) * row + k % 3;
       for (int64_t x = 0; x < width; ++x) to[x] += products[x * 2 * kLanes + k];

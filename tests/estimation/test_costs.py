@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from idm_ray.algorithm.flops import ImageFlops
-from idm_ray.costs import Footprint, Rates, assume_gpu, predict
+from idm_ray.estimation.costs import Footprint, Rates, assume_gpu, predict
 from idm_ray.layout import Crew, Share
 from idm_ray.work import Lessons, Work
 

@@ -1,6 +1,6 @@
 """Time and memory of a run, from its work, measured rates and a crew. Pure arithmetic.
 
-Rates are measured by `idm_ray.probe`, or assumed for hardware that is not here.
+Rates are measured by `idm_ray.estimation.probe`, or assumed for hardware that is not here.
 """
 
 import dataclasses

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 
 from idm_ray.config import RunConfig
-from idm_ray.costs import Prediction, Rates, assume_gpu, predict
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.data.sources import source_bytes
 from idm_ray.errors import UserError
+from idm_ray.estimation.costs import Prediction, Rates, assume_gpu, predict
+from idm_ray.estimation.probe import measure
+from idm_ray.estimation.timing import Timing
 from idm_ray.host import num_cores
 from idm_ray.layout import Crew, condensing_work, crew_of, lay_out
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.probe import measure
 from idm_ray.progress import Announcement
 from idm_ray.run import Listener, describe_numerics, final_jobs, make_runner, marks, resolve
-from idm_ray.timing import Timing
 from idm_ray.work import Work, count_work
 
 PROBE_S = 20.0

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from idm_ray.algorithm.evaluate import TrainingImages, accuracy
-from idm_ray.costs import Footprint, Rates
+from idm_ray.estimation.costs import Footprint, Rates
+from idm_ray.estimation.timing import Timing, is_steady, summarise
 from idm_ray.machine import peak_memory_bytes, reset_peak_memory
 from idm_ray.plan import EvaluationJob, Plan, Subject
 from idm_ray.real_images import RealImages
-from idm_ray.timing import Timing, is_steady, summarise
 from idm_ray.work import Work
 from idm_ray.workers import ClassWorker, QueueWorker, train_network, training_images
 

@@ -1,6 +1,6 @@
 import pytest
 
-from idm_ray.timing import MIN_SAMPLES, Timing, is_steady, summarise
+from idm_ray.estimation.timing import MIN_SAMPLES, Timing, is_steady, summarise
 
 
 def test_the_first_time_is_told_apart_from_the_mean_of_the_others():

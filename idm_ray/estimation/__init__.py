@@ -1,0 +1,1 @@
+"""What a run takes before it starts: measured parts, and what follows from them."""
