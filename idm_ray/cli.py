@@ -140,6 +140,9 @@ def bench(settings: tuple[str, ...], rounds: int, json_file: Path | None, **give
 
     terminal = Terminal()
     found: dict[str, Any] = {}
+    if settings == (ORCHESTRATION,) and machine:
+        names = ", ".join(f"--{name}" for name in machine)
+        raise UserError(f"setting {ORCHESTRATION} computes nothing and takes no {names}")
     for name in [*SETTINGS, ORCHESTRATION] if "all" in settings else dict.fromkeys(settings):
         if name == ORCHESTRATION:
             found[name] = _bench_orchestration(terminal)
@@ -263,7 +266,13 @@ def _leave_soon(how: str, status: int) -> None:
 
 def _check_folder_of(json_file: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
-    if json_file is not None and not json_file.absolute().parent.is_dir():
+    if json_file is None:
+        return
+    if json_file.is_dir():
+        raise UserError(
+            f"expected a file for --json, got the folder {json_file}; name a file in it"
+        )
+    if not json_file.absolute().parent.is_dir():
         raise UserError(f"expected a folder for --json {json_file}, found none; create it first")
 
 

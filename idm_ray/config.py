@@ -190,7 +190,7 @@ class EvalConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MachineConfig:
-    """Where and how it is computed; at most the last digits of the numbers depend on it."""
+    """Where and how it is computed; precision, compile, passes and threads touch the numbers."""
 
     local: bool = False
     """Run in this process, without Ray; same numbers."""
@@ -205,7 +205,9 @@ class MachineConfig:
     """Compile the networks: C++ on CPUs, torch's compiler on GPUs; auto: where it can and pays."""
 
     images_per_pass: AutoInt = "auto"
-    """Images that go through a network at once; gradients of larger batches are summed in parts."""
+    """Real images that go through a network at once; gradients of larger batches are summed in
+    parts. A group's tiles go through together; auto cuts groups so that they are no more, but for
+    one class's."""
 
     threads: AutoInt = "auto"
     """CPU threads of each process that computes; the last bits of the numbers depend on it."""

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import tempfile
 from pathlib import Path
 
 _M_MMAP_MAX = -4
@@ -17,8 +18,15 @@ def num_cores() -> int:
 
 
 def user_cache() -> Path:
-    """Where files are kept that can be made again; may not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "idm_ray"
+    """Where files are kept that can be made again; may not exist yet.
+
+    Users without a home, as in some containers, have a folder of their own among temporary files.
+    """
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(chosen or Path.home() / ".cache") / "idm_ray"
+    except RuntimeError:
+        return Path(tempfile.gettempdir(), f"idm_ray-{os.getuid()}")
 
 
 def keep_freed_memory() -> None:

@@ -182,6 +182,19 @@ def _given(value: AutoFloat, automatic: float) -> float:
     return automatic if value == "auto" else value
 
 
+def compiling_pays(machine: MachineConfig, pixels: float, device: str = "cpu") -> bool:
+    """Whether networks are to be compiled, if they can be.
+
+    Args:
+        machine: what was asked for.
+        pixels: through networks; see `condensing_work`.
+        device: cpu or cuda.
+    """
+    if machine.compile == "auto":
+        return pixels >= MIN_PIXELS_TO_COMPILE[device]
+    return machine.compile == "on"
+
+
 def choose_numerics(
     machine: MachineConfig, found: Sequence[Capabilities], *, threads: int, pixels: float
 ) -> Numerics:
@@ -209,23 +222,22 @@ def choose_numerics(
     obstacles = [c.obstacle for c in found if c.obstacle]
     if machine.compile == "on" and obstacles:
         raise UserError(f"compile on needs a compiler, but {obstacles[0]}; use --compile off")
-    pays = machine.compile == "on" or (
-        machine.compile == "auto" and pixels >= MIN_PIXELS_TO_COMPILE[device]
-    )
     return Numerics(
         device=device,
         precision=precision,
-        compile=pays and not obstacles,
+        compile=compiling_pays(machine, pixels, device) and not obstacles,
         own_convolutions=min((c.own_convolutions for c in found), key=_FEWER_FIRST.index),
         images_per_pass=int(machine.images_per_pass),
         threads=threads,
     )
 
 
-def compiling_notes(machine: MachineConfig, found: Sequence[Capabilities]) -> tuple[str, ...]:
+def compiling_notes(
+    machine: MachineConfig, found: Sequence[Capabilities], *, pixels: float
+) -> tuple[str, ...]:
     """A line for a run that would gain by compiling and cannot."""
     obstacles = [c.obstacle for c in found if c.obstacle]
-    if machine.compile == "off" or not obstacles:
+    if not obstacles or not compiling_pays(machine, pixels, found[0].device):
         return ()
     return (f"networks are not compiled, which is several times slower: {obstacles[0]}",)
 

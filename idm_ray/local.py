@@ -12,7 +12,7 @@ import torch
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.host import num_cores
-from idm_ray.layout import choose_numerics, compiling_notes, crew_of_one
+from idm_ray.layout import choose_numerics, compiling_notes, compiling_pays, crew_of_one
 from idm_ray.machine import look_around, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Busy, Collector, Evaluated, Progress
@@ -46,14 +46,18 @@ class LocalRunner:
         pixels: float,
     ) -> None:
         machine = config.machine
-        found = look_around(machine.device, gpu_assigned=torch.cuda.is_available())
+        found = look_around(
+            machine.device,
+            gpu_assigned=torch.cuda.is_available(),
+            compiling=compiling_pays(machine, pixels),
+        )
         threads = num_cores() if machine.threads == "auto" else machine.threads
         numerics = choose_numerics(machine, [found], threads=threads, pixels=pixels)
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.crew = crew_of_one(info.num_classes, gpus=int(found.device == "cuda"))
         self.notes = (
             f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}",
-            *compiling_notes(machine, [found]),
+            *compiling_notes(machine, [found], pixels=pixels),
         )
         self.seconds = 0.0
         self.busy = Busy()

@@ -36,12 +36,14 @@ class Capabilities:
     own_convolutions: OwnConvolutions = "none"
 
 
-def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
+def look_around(device: str, *, gpu_assigned: bool, compiling: bool) -> Capabilities:
     """Find out what this process can compute with.
 
     Args:
         device: as configured: auto, cpu or cuda.
         gpu_assigned: whether this process may use a GPU at all.
+        compiling: whether networks would be compiled on a CPU; if so, it is done here, once per
+            machine, which takes seconds.
 
     Raises:
         UserError: a GPU is asked for, or was assigned, and torch cannot use it.
@@ -63,8 +65,8 @@ def look_around(device: str, *, gpu_assigned: bool) -> Capabilities:
         device="cpu",
         name=_processor_name(),
         bfloat16=_supports("_is_amx_tile_supported", "_is_avx512_bf16_supported"),
-        obstacle=library.load().obstacle,
-        own_convolutions=_own_convolutions(),
+        obstacle=library.load().obstacle if compiling else "",
+        own_convolutions=_own_convolutions() if compiling else "none",
     )
 
 

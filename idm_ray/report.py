@@ -98,6 +98,7 @@ def summarise(
         "peak_rss_bytes": peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,
+        "own_convolutions": plan.numerics.own_convolutions,
         "evaluation": results["condensed"],
         "start": results["start"],
         "random": results["random"],
@@ -176,6 +177,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
             "std": list(plan.info.std),
         },
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "own_convolutions": plan.numerics.own_convolutions,
         "versions": _versions(),
         "commit": _commit(),
     }

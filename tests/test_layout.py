@@ -264,10 +264,11 @@ def test_a_short_run_is_not_compiled_unless_asked_for():
 def test_without_a_compiler_everywhere_nothing_is_compiled_and_the_user_is_told_why():
     found = process(), process(obstacle="no C++ compiler was found")
     assert not chosen(*found).compile
-    (note,) = compiling_notes(MachineConfig(), found)
+    (note,) = compiling_notes(MachineConfig(), found, pixels=LONG)
     assert note.endswith(": no C++ compiler was found")
-    assert compiling_notes(MachineConfig(compile="off"), found) == ()
-    assert compiling_notes(MachineConfig(), found[:1]) == ()
+    assert compiling_notes(MachineConfig(compile="off"), found, pixels=LONG) == ()
+    assert compiling_notes(MachineConfig(), found, pixels=SHORT) == ()
+    assert compiling_notes(MachineConfig(), found[:1], pixels=LONG) == ()
 
 
 def test_asking_for_what_cannot_be_compiled_is_refused():

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idm_ray.algorithm.augment import augment, draw_per_image
+from idm_ray.algorithm.networks import ConvNet
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.config import MOMENTUM_NET, WEIGHT_DECAY_NET
@@ -81,6 +82,8 @@ def fit(
         The network as a function from normalised images to logits, in the same arithmetic.
     """
     forward = numerics.logits(network)
+    # Networks of the user may look at a batch as a whole, as batch norms do.
+    cut = numerics.parts if isinstance(network, ConvNet) else lambda batch: (batch,)
     network.train()
     optimizer = _optimizer(network, protocol.lr_net)
     for epoch in range(protocol.epochs):
@@ -94,7 +97,7 @@ def fit(
                 params = draw_per_image(protocol.operations, len(batch), draws)
                 batch = augment(batch.unsqueeze(1), params).squeeze(1)
             optimizer.zero_grad()
-            for part, targets in zip(numerics.parts(batch), numerics.parts(labels), strict=True):
+            for part, targets in zip(cut(batch), cut(labels), strict=True):
                 loss = F.cross_entropy(forward(part), targets, reduction="sum") / len(labels)
                 loss.backward()
             optimizer.step()

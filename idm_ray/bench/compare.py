@@ -237,7 +237,8 @@ def _result(
 
 def _context(plan: Plan, rounds: int) -> dict[str, Any]:
     machine = plan.config.machine
-    found = look_around(machine.device, gpu_assigned=plan.numerics.device == "cuda")
+    on_gpu = plan.numerics.device == "cuda"
+    found = look_around(machine.device, gpu_assigned=on_gpu, compiling=False)
     return {
         "machine": found.name,
         "cores": num_cores(),

@@ -73,9 +73,10 @@ class Turns:
         self._next = 0
 
     def warm_up(self) -> float:
-        """Run each once; our seconds."""
-        first: Timing = self._ours.call("iterate", self._advance())
-        self._published.call("bare_training", 1)
+        """Run an iteration of each; our seconds."""
+        at = self._advance()
+        first: Timing = self._ours.call("iterate", at)
+        self._published.call("iterate", at)
         return first.seconds
 
     def round(self) -> Round:

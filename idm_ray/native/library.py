@@ -5,30 +5,35 @@ seconds. The library lies in the user's cache folder under a name that tells the
 compiler, its flags and the processor, so that machines may share the folder.
 """
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from idm_ray.host import user_cache
 
 _SOURCES = ("blocks.cpp", "convolutions.cpp")
 _HEADERS = ("common.h",)
 _COMPILERS = ("g++", "clang++", "c++")
-# Without traps and errno, loops become vectors; NaN and infinity stay what they are.
+# Without traps and errno, loops become vectors; NaN and infinity stay what they are. Pairs of
+# numbers are written as 16 bits and read as 32.
 _FLAGS = (
     "-std=c++17",
     "-O3",
     "-march=native",
     "-fno-math-errno",
     "-fno-trapping-math",
+    "-fno-strict-aliasing",
     "-fopenmp",
     "-fPIC",
     "-shared",
@@ -57,47 +62,65 @@ class Library:
 @functools.cache
 def load() -> Library:
     """The library for this machine, compiled if it is not in the cache; once per process."""
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
-    if compiler is None:
-        return Library(functions=None, obstacle="no C++ compiler was found")
+    found = map(shutil.which, (os.environ.get("CXX") or "", *_COMPILERS))
+    compilers = [compiler for compiler in found if compiler]
+    library = Library(functions=None, obstacle="no C++ compiler was found")
+    for compiler in compilers:
+        library = _load_with(compiler)
+        if library.functions is not None:
+            break
+    return library
+
+
+def _load_with(compiler: str) -> Library:
     try:
-        return Library(functions=ctypes.CDLL(str(_compiled(compiler))))
+        return Library(functions=_compiled(compiler))
     except subprocess.CalledProcessError as error:
-        first = next(iter(error.stderr.strip().splitlines()), "no message")
-        return Library(functions=None, obstacle=f"{compiler} failed: {first}")
-    except OSError as error:
+        lines = error.stderr.strip().splitlines() or ["no message"]
+        told = next((line for line in lines if "error" in line), lines[0])
+        return Library(functions=None, obstacle=f"{compiler} failed: {told}")
+    except (OSError, Timeout) as error:
         return Library(functions=None, obstacle=f"the compiled library cannot be used: {error}")
 
 
-def _compiled(compiler: str) -> Path:
-    folder = _writable_folder()
+def _compiled(compiler: str) -> ctypes.CDLL:
+    folder = _own_folder()
     target = folder / f"{_key(compiler)}.so"
     with FileLock(folder / "lock", timeout=_LOCK_TIMEOUT_S):
-        if not target.exists():
-            unfinished = target.with_suffix(f".{os.getpid()}")
-            sources = [str(Path(__file__).with_name(name)) for name in _SOURCES]
-            command = [compiler, *_FLAGS, *sources, "-o", str(unfinished)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            unfinished.replace(target)
-    return target
+        with contextlib.suppress(OSError):  # not there, or cut short by a crash: compiled anew
+            return ctypes.CDLL(str(target))
+        unfinished = target.with_suffix(f".{os.getpid()}")
+        sources = [str(Path(__file__).with_name(name)) for name in _SOURCES]
+        command = [compiler, *_FLAGS, *sources, "-o", str(unfinished)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        unfinished.replace(target)
+        return ctypes.CDLL(str(target))
 
 
-def _writable_folder() -> Path:
-    for root in (user_cache(), Path(tempfile.gettempdir(), f"idm_ray-{os.getuid()}")):
-        folder = root / "native"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
+def _own_folder() -> Path:
+    """A folder that nobody else can write to: what lies in it is executed."""
+    with contextlib.suppress(OSError):
+        folder = user_cache() / "native"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        found = folder.lstat()
+        ours = found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if ours and stat.S_ISDIR(found.st_mode) and os.access(folder, os.W_OK):
             return folder
-    raise OSError(f"no folder to write it to, neither {user_cache()} nor a temporary one")
+    return _temporary_folder()
+
+
+@functools.cache
+def _temporary_folder() -> Path:
+    """A new folder for this process alone, removed at its end."""
+    folder = tempfile.TemporaryDirectory(prefix="idm-ray-native-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def _key(compiler: str) -> str:
     parts = [Path(__file__).with_name(name).read_bytes() for name in (*_SOURCES, *_HEADERS)]
-    version = subprocess.run([compiler, "--version"], check=True, capture_output=True)
-    parts += [version.stdout, " ".join(_FLAGS).encode(), _processor()]
+    version = subprocess.run([compiler, "--version"], check=True, capture_output=True, text=True)
+    parts += [version.stdout.encode(), " ".join(_FLAGS).encode(), _processor()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 
 

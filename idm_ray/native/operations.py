@@ -4,12 +4,14 @@ Images are (N, C, H, W) on the CPU, dense in the channels-last layout, float32 o
 convolutions take bfloat16 alone. `threads` never changes a result.
 """
 
+import platform
 from ctypes import c_float, c_int, c_int64, c_void_p
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from idm_ray.errors import ResourceError
 from idm_ray.native import library
 
 OwnConvolutions = Literal["none", "first", "all"]
@@ -19,6 +21,7 @@ EPS = 1e-5
 # The convolutions work on so many output channels at a time.
 _PANEL = 64
 _MAX_FIRST_CHANNELS = 3
+_DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
 def norm_relu_pool(
@@ -35,13 +38,13 @@ def norm_relu_pool(
     Returns:
         (N, C, H // 2, W // 2) of the images' type; means and 1 / standard deviations, (N, C).
     """
-    n, c, h, w = _check(images)
+    n, c, h, w = _check(images, images.dtype)
     out = _empty(n, c, h // 2, w // 2, images.dtype)
     mean, rstd = torch.empty(n, c), torch.empty(n, c)
     _call(
-        f"norm_relu_pool_{_name(images)}",
+        f"norm_relu_pool_{_DTYPES[images.dtype]}",
         (n, h, w, c),
-        *(images, weight.contiguous(), bias.contiguous(), c_float(EPS), out, mean, rstd),
+        *(images, _floats(weight, c), _floats(bias, c), c_float(EPS), out, mean, rstd),
         threads=threads,
     )
     return out, mean, rstd
@@ -71,14 +74,14 @@ def norm_relu_pool_backward_(
     Returns:
         `images`, and the gradients of weight and bias, (C,) float32.
     """
-    n, c, h, w = _check(images)
-    _check(gradient)
+    n, c, h, w = _check(images, images.dtype)
+    _check(gradient, images.dtype, n, c, h // 2, w // 2)
     d_weight, d_bias = torch.empty(n, c), torch.empty(n, c)
     _call(
-        f"norm_relu_pool_backward_{_name(images)}",
+        f"norm_relu_pool_backward_{_DTYPES[images.dtype]}",
         (n, h, w, c),
-        *(gradient, images, weight.contiguous(), bias.contiguous(), mean, rstd),
-        *(images, d_weight, d_bias),
+        *(gradient, images, _floats(weight, c), _floats(bias, c)),
+        *(_floats(mean, n, c), _floats(rstd, n, c), images, d_weight, d_bias),
         threads=threads,
     )
     return images, d_weight.sum(dim=0), d_bias.sum(dim=0)
@@ -101,12 +104,12 @@ def winograd_convolution(images: Tensor, weight: Tensor, bias: Tensor, *, thread
     Returns:
         (N, out, H, W) bfloat16.
     """
-    n, c, h, w = _check(images)
+    n, c, h, w = _check(images, torch.bfloat16)
     out = _empty(n, len(weight), h, w, images.dtype)
     _call(
         "winograd_convolution",
         (n, h, w, c, len(weight)),
-        *(images, weight.contiguous(), bias.contiguous(), out),
+        *(images, _kernel(weight, len(weight), c), _floats(bias, len(weight)), out),
         threads=threads,
     )
     return out
@@ -114,12 +117,12 @@ def winograd_convolution(images: Tensor, weight: Tensor, bias: Tensor, *, thread
 
 def winograd_input_gradient(gradient: Tensor, weight: Tensor, *, threads: int) -> Tensor:
     """Gradient for the images, (N, in, H, W) bfloat16, of one for the result (N, out, H, W)."""
-    n, c, h, w = _check(gradient)
+    n, c, h, w = _check(gradient, torch.bfloat16)
     out = _empty(n, weight.shape[1], h, w, gradient.dtype)
     _call(
         "winograd_input_gradient",
         (n, h, w, weight.shape[1], c),
-        *(gradient, weight.contiguous(), out),
+        *(gradient, _kernel(weight, c, weight.shape[1]), out),
         threads=threads,
     )
     return out
@@ -127,12 +130,12 @@ def winograd_input_gradient(gradient: Tensor, weight: Tensor, *, threads: int) -
 
 def winograd_weight_gradient(images: Tensor, gradient: Tensor, *, threads: int) -> Tensor:
     """Gradient for the kernel, (out, in, 3, 3) float32."""
-    n, c, h, w = _check(images)
-    _check(gradient)
+    n, c, h, w = _check(images, torch.bfloat16)
     out = torch.empty(gradient.shape[1], c, 3, 3)
+    _check(gradient, torch.bfloat16, n, len(out), h, w)
     _call(
         "winograd_weight_gradient",
-        (n, h, w, c, gradient.shape[1]),
+        (n, h, w, c, len(out)),
         *(images, gradient, out),
         threads=threads,
     )
@@ -159,13 +162,13 @@ def first_convolution(
     Returns:
         (N, out, H + 2 * padding - 2, W + 2 * padding - 2) bfloat16, channels last.
     """
-    n, c, h, w = _check(images, torch.contiguous_format)
+    n, c, h, w = _check(images, torch.float32, layout=torch.contiguous_format)
     grow = 2 * padding - 2
     out = _empty(n, len(weight), h + grow, w + grow, torch.bfloat16)
     _call(
         "first_convolution",
         (n, c, h, w, padding, len(weight)),
-        *(images, weight.contiguous(), bias.contiguous(), out),
+        *(images, _kernel(weight, len(weight), c), _floats(bias, len(weight)), out),
         threads=threads,
     )
     return out
@@ -173,13 +176,13 @@ def first_convolution(
 
 def first_input_gradient(gradient: Tensor, weight: Tensor, *, padding: int, threads: int) -> Tensor:
     """Gradient for the images, (N, in, H, W) float32, of one for the result."""
-    n, k, h, w = _check(gradient)
+    n, k, h, w = _check(gradient, torch.bfloat16)
     grow = 2 * padding - 2
     out = torch.empty(n, weight.shape[1], h - grow, w - grow)
     _call(
         "first_input_gradient",
         (*out.shape, padding, k),
-        *(gradient, weight.contiguous(), out),
+        *(gradient, _kernel(weight, k, weight.shape[1]), out),
         threads=threads,
     )
     return out
@@ -189,38 +192,61 @@ def first_weight_gradient(
     images: Tensor, gradient: Tensor, *, padding: int, threads: int
 ) -> Tensor:
     """Gradient for the kernel, (out, in, 3, 3) float32."""
-    n, c, h, w = _check(images, torch.contiguous_format)
-    _check(gradient)
+    n, c, h, w = _check(images, torch.float32, layout=torch.contiguous_format)
+    grow = 2 * padding - 2
     out = torch.empty(gradient.shape[1], c, 3, 3)
+    _check(gradient, torch.bfloat16, n, len(out), h + grow, w + grow)
     _call(
         "first_weight_gradient",
-        (n, c, h, w, padding, gradient.shape[1]),
+        (n, c, h, w, padding, len(out)),
         *(images, gradient, out),
         threads=threads,
     )
     return out
 
 
+def _kernel(weight: Tensor, out: int, channels: int) -> Tensor:
+    return _floats(weight, out, channels, 3, 3)
+
+
 def _check(
-    images: Tensor, layout: torch.memory_format = torch.channels_last
+    images: Tensor,
+    dtype: torch.dtype,
+    *shape: int,
+    layout: torch.memory_format = torch.channels_last,
 ) -> tuple[int, int, int, int]:
-    """The shape of images that C++ may read, which it cannot check itself."""
-    if images.device.type != "cpu" or not images.is_contiguous(memory_format=layout):
-        raise ValueError(f"expected images on the CPU, dense in {layout}; got others")
+    """The shape (N, C, H, W) of images that C++ may read, which it cannot check itself."""
+    fits = images.dtype == dtype and (not shape or images.shape == shape)
+    if not fits or images.device.type != "cpu" or not images.is_contiguous(memory_format=layout):
+        raise ValueError(
+            f"expected {dtype} images on the CPU, dense in {layout}, of shape "
+            f"{shape or '(N, C, H, W)'}; got {images.dtype} of shape {tuple(images.shape)}"
+        )
     n, c, h, w = images.shape
     return n, c, h, w
+
+
+def _floats(numbers: Tensor, *shape: int) -> Tensor:
+    """Dense float32 numbers of a shape."""
+    if numbers.dtype != torch.float32 or numbers.shape != shape:
+        raise ValueError(
+            f"expected float32 of shape {shape}, got {numbers.dtype} of {tuple(numbers.shape)}"
+        )
+    return numbers.contiguous()
 
 
 def _empty(n: int, c: int, h: int, w: int, dtype: torch.dtype) -> Tensor:
     return torch.empty(n, c, h, w, dtype=dtype, memory_format=torch.channels_last)
 
 
-def _name(images: Tensor) -> str:
-    return str(images.dtype).removeprefix("torch.")
-
-
 def _call(name: str, sizes: tuple[int, ...], *arguments: Tensor | c_float, threads: int) -> None:
-    functions = library.load().functions
-    assert functions is not None, "callers ask first whether there is a library"
+    found = library.load()
+    if not hasattr(found.functions, name):
+        # The run was laid out for nodes that can; a task may have come to another.
+        why = found.obstacle or "its processor lacks the instructions"
+        raise ResourceError(
+            f"node {platform.node()} cannot run the compiled networks of this run: {why}; use "
+            "--compile off, or keep such nodes out"
+        )
     values = [c_void_p(a.data_ptr()) if isinstance(a, Tensor) else a for a in arguments]
-    getattr(functions, name)(*map(c_int64, sizes), *values, c_int(threads))
+    getattr(found.functions, name)(*map(c_int64, sizes), *values, c_int(threads))

@@ -42,10 +42,11 @@ class _QueueActor(workers.QueueWorker, _Placed):
     """Owns the model queue."""
 
 
-def _inspect_place(config: RunConfig, info: DatasetInfo) -> Capabilities:
+def _inspect_place(config: RunConfig, info: DatasetInfo, compiling: bool) -> Capabilities:
     """What a process at this place can compute with; makes its node decode the data if need be."""
     check_data(config, info)
-    return look_around(config.machine.device, gpu_assigned=bool(ray.get_gpu_ids()))
+    assigned = bool(ray.get_gpu_ids())
+    return look_around(config.machine.device, gpu_assigned=assigned, compiling=compiling)
 
 
 # Ray's own types of remote classes and functions lack `options`; the plain ones above are checked.

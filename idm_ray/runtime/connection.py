@@ -41,6 +41,7 @@ _prepare_environment()
 import ray  # noqa: E402 -- after the settings above
 
 from idm_ray.errors import ActorLostError, IdmRayError, ResourceError  # noqa: E402
+from idm_ray.host import num_cores  # noqa: E402
 
 # It advises to switch off the very token that was set above.
 logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -77,7 +78,8 @@ def _connect() -> bool:
     global _STARTED_HERE  # noqa: PLW0603 -- Ray itself is global to the process
     address = _named_cluster()
     if address is None:
-        ray.init(address="local", include_dashboard=False, **_LOGGING)
+        # Ray itself would count all cores of the machine, not those that this process was given.
+        ray.init(address="local", num_cpus=num_cores(), include_dashboard=False, **_LOGGING)
         _STARTED_HERE = True
         return True
     refusal = ResourceError(

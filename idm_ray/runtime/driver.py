@@ -14,8 +14,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.host import num_cores
-from idm_ray.layout import Layout, choose_numerics, compiling_notes, crew_of, cut_groups, lay_out
+from idm_ray.layout import (
+    Layout,
+    choose_numerics,
+    compiling_notes,
+    compiling_pays,
+    crew_of,
+    cut_groups,
+    lay_out,
+)
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Busy, Collector, Evaluated, Progress
@@ -61,19 +68,18 @@ class RayRunner:
         )
         self._seats = list(self._reservation.seats())
         try:
-            found = _inspect(self._seats, config, info)
+            compiling = compiling_pays(config.machine, pixels)
+            found = _inspect(self._seats, config, info, compiling=compiling)
             numerics = choose_numerics(config.machine, found, threads=layout.threads, pixels=pixels)
         except BaseException:
             self._reservation.release()
             raise
         self.plan = Plan(config=config, info=info, numerics=numerics)
-        # Ray counts the cores of a machine, not those that this process was given.
-        cpus = min(there["cpus"], num_cores()) if own_cluster else there["cpus"]
-        self.crew = crew_of(layout, groups, cpus=cpus, gpus=there["gpus"])
+        self.crew = crew_of(layout, groups, cpus=there["cpus"], gpus=there["gpus"])
         self.notes = (
             *layout.notes,
             _describe(layout, found, own_cluster),
-            *compiling_notes(config.machine, found),
+            *compiling_notes(config.machine, found, pixels=pixels),
         )
         self.seconds = 0.0
         self.busy = Busy()
@@ -172,9 +178,14 @@ class RayRunner:
             self._evaluations.submit(self._marks[iteration], images)
 
 
-def _inspect(seats: Sequence[Seat], config: RunConfig, info: DatasetInfo) -> list[Capabilities]:
+def _inspect(
+    seats: Sequence[Seat], config: RunConfig, info: DatasetInfo, *, compiling: bool
+) -> list[Capabilities]:
     """Look around at every seat."""
-    looks = [actors.inspect_place.options(**s.options).remote(config, info) for s in seats]
+    looks = [
+        actors.inspect_place.options(**seat.options).remote(config, info, compiling)
+        for seat in seats
+    ]
     # All of them end before the first error is raised: it gives their seats away.
     ray.wait(looks, num_returns=len(looks))
     return list(fetch(looks))

@@ -66,12 +66,15 @@ def test_without_a_compiler_the_reason_is_told(tmp_path):
 
 
 def test_a_compiler_that_fails_is_quoted_in_one_line_and_leaves_nothing(tmp_path):
-    broken = fake_compiler(
-        tmp_path / "bin",
-        '[ "$1" = --version ] && exit 0\necho "fatal: no such flag" >&2\necho more >&2\nexit 1',
+    script = (
+        '[ "$1" = --version ] && exit 0\n'
+        "echo In file x: >&2\n"
+        'echo "error: no such flag" >&2\n'
+        "exit 1"
     )
+    broken = fake_compiler(tmp_path / "bin", script)
     found = load_elsewhere(tmp_path, **broken)
-    assert found == f"False False {tmp_path}/bin/g++ failed: fatal: no such flag"
+    assert found == f"False False {tmp_path}/bin/c++ failed: error: no such flag"
     assert compiled(tmp_path) == []
 
 
@@ -81,10 +84,38 @@ def test_another_compiler_does_not_get_the_library_of_the_first(cache, tmp_path)
     assert "failed" in load_elsewhere(cache, **other)
 
 
-def test_where_the_cache_cannot_be_written_to_a_temporary_folder_serves(tmp_path, monkeypatch):
+def usable(folder):
+    """Whether what lies in a cache folder would be executed."""
+    return library._own_folder() == folder
+
+
+def test_a_folder_that_others_may_write_to_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "idm_ray" / "native"
+    assert usable(folder)
+    for mode in (0o770, 0o707):
+        folder.chmod(mode)
+        assert not usable(folder)
+    folder.chmod(0o700)
+    assert usable(folder)
+    moved = folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(moved)
+    assert not usable(folder)
+
+
+def test_where_the_cache_cannot_be_written_to_a_folder_of_the_process_serves(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(library.tempfile, "gettempdir", lambda: str(tmp_path))
-    folder = library._writable_folder()
-    assert folder.is_relative_to(tmp_path)
+    folder = library._own_folder()
     assert folder.is_dir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert folder == library._own_folder()
+
+
+@needs_compiler
+def test_a_library_cut_short_by_a_crash_is_compiled_anew(cache):
+    (file,) = compiled(cache)
+    content = file.read_bytes()
+    file.write_bytes(b"")
+    assert load_elsewhere(cache).startswith("True")
+    assert len(file.read_bytes()) == len(content)

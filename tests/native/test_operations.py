@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from idm_ray.errors import ResourceError
 from idm_ray.native import library
 from idm_ray.native import operations as native
 from tests.algorithm.making import normal
@@ -172,12 +173,38 @@ def test_the_number_of_threads_changes_no_bit(threads):
         assert one.equal(many)
 
 
-def test_images_in_another_layout_are_refused_and_not_misread():
-    images, _, weight, bias = norm_inputs((2, 4, 4, 4))
-    with pytest.raises(ValueError, match="channels_last; got others"):
-        native.norm_relu_pool(images.contiguous(), weight, bias, threads=1)
-    with pytest.raises(ValueError, match="contiguous_format; got others"):
-        native.first_convolution(images, weight, bias, padding=1, threads=1)
+def test_what_would_be_misread_is_refused():
+    images, gradient, weight, bias = norm_inputs((2, 4, 4, 4))
+    _, mean, rstd = native.norm_relu_pool(images, weight, bias, threads=1)
+    statistics = (weight, bias, mean, rstd)
+    kernel, offset = kernel_inputs(1, 64, 2, 2, out=64)[1:]
+    maps = channels_last(normal(1, 64, 4, 4), torch.bfloat16)
+    one = {"threads": 1}
+    wrong = [
+        lambda: native.norm_relu_pool(images.contiguous(), weight, bias, **one),
+        lambda: native.norm_relu_pool(images, weight[:3], bias, **one),
+        lambda: native.norm_relu_pool(images, weight.double(), bias, **one),
+        lambda: native.norm_relu_pool_backward_(gradient.bfloat16(), images, *statistics, **one),
+        lambda: native.norm_relu_pool_backward_(images, images, *statistics, **one),
+        lambda: native.winograd_convolution(maps.float(), kernel, offset, **one),
+        lambda: native.winograd_convolution(maps, kernel[:, :32], offset, **one),
+        lambda: native.winograd_input_gradient(maps, kernel.double(), **one),
+        lambda: native.winograd_weight_gradient(maps, maps[:, :, :2], **one),
+        lambda: native.first_convolution(images, kernel[:, :4], offset, padding=1, **one),
+    ]
+    for call in wrong:
+        with pytest.raises(ValueError, match=r"^expected .*, got|^expected .*; got"):
+            call()
+
+
+def test_a_node_that_cannot_compile_is_named_with_the_remedy(monkeypatch):
+    images, _, weight, bias = norm_inputs((1, 4, 4, 4))
+    none = library.Library(functions=None, obstacle="no C++ compiler was found")
+    monkeypatch.setattr(library, "load", lambda: none)
+    with pytest.raises(
+        ResourceError, match=r"^node .* no C\+\+ compiler was found; .*--compile off"
+    ):
+        native.norm_relu_pool(images, weight, bias, threads=1)
 
 
 def test_what_the_convolutions_handle():
