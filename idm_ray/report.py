@@ -98,7 +98,6 @@ def summarise(
         "peak_rss_bytes": peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,
-        "own_convolutions": plan.numerics.own_convolutions,
         "evaluation": results["condensed"],
         "start": results["start"],
         "random": results["random"],

@@ -136,7 +136,8 @@ def test_every_accuracy_is_in_the_metrics(first):
 
 def test_the_config_says_all_that_is_needed_to_make_the_same_numbers_again(first):
     config = config_of(first)
-    assert list(config) == ["options", "data", "command", "versions", "commit"]
+    keys = ["options", "data", "own_convolutions", "command", "versions", "commit"]
+    assert sorted(config) == sorted(keys)
     options = config["options"]
     assert list(options) == list(option_names())
     assert RunConfig.from_flat(options).flat() == options
