@@ -70,9 +70,10 @@ class RayRunner:
         # Ray counts the cores of a machine, not those that this process was given.
         cpus = min(there["cpus"], num_cores()) if own_cluster else there["cpus"]
         self.crew = crew_of(layout, groups, cpus=cpus, gpus=there["gpus"])
+        self.where = _describe(layout, found, own_cluster)
         self.notes = (
             *layout.notes,
-            _describe(layout, found, own_cluster),
+            self.where,
             *compiling_notes(config.machine, found),
         )
         self.seconds = 0.0
