@@ -55,8 +55,9 @@ class LocalRunner:
         numerics = choose_numerics(machine, [found], threads=threads, pixels=pixels)
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.crew = crew_of_one(info.num_classes, gpus=int(found.device == "cuda"))
+        self.where = f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}"
         self.notes = (
-            f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}",
+            self.where,
             *compiling_notes(machine, [found], pixels=pixels),
         )
         self.seconds = 0.0

@@ -55,6 +55,8 @@ class Runner(Protocol):
     plan: Plan
     crew: Crew
     """The processes it has."""
+    where: str
+    """Which processes on what hardware, in one line; also among the notes."""
     notes: tuple[str, ...]
     seconds: float
     """Of condensing alone."""

@@ -1,16 +1,19 @@
-"""How long an iteration takes on some devices, from its parts: pure arithmetic.
+"""How long an iteration takes some processes, from its parts, and those of a GPU that is not here.
 
-Class actors, the trainers of the queue and the driver work side by side, so the slowest of them
-sets the time of an iteration. Today's runtime has one trainer.
+Pure arithmetic. Class actors, the trainer of the queue and the driver work side by side, so the
+slowest of them sets the time of an iteration. Today's runtime has one trainer.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from idm_ray.algorithm.networks import build_network
-from idm_ray.config import RunConfig
-from idm_ray.layout import cut_groups, matching_work, training_work
+import torch
+from torch import nn
+
+from idm_ray.algorithm.networks import ConvNet
+from idm_ray.config import MachineConfig, RunConfig
+from idm_ray.layout import Crew, Layout, Share, crew_of, lay_out
 from idm_ray.pace import WINDOW, iterations_per_call
 
 # Processor time of one call, measured (docs/scaling.md).
@@ -20,7 +23,48 @@ DRIVER_CALL_S = 0.001
 # Processor time of putting snapshots into the object store, measured likewise.
 STORE_S_PER_BYTE = 0.6e-9
 
-BYTES_PER_WEIGHT = 4
+# What a forward pass moves, in outputs of its convolutions: they are written, read twice by the
+# norm, and a quarter is left by the pooling, with norm, ReLU and pooling in one operation.
+MOVED_PER_OUTPUT = 3.25
+
+# A forward and a backward pass move and launch so many times what a forward pass does.
+BACKWARD_TOO = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """A GPU that is not here: it waits for its memory, and before each pass for its orders.
+
+    Attributes:
+        name: of the model.
+        bytes_per_s: that its memory moves.
+        element_bytes: of a number in a network.
+        pass_s: until the operations of a forward pass are launched.
+        compile_s: until the networks of a process are compiled.
+    """
+
+    name: str
+    bytes_per_s: float
+    element_bytes: int
+    pass_s: float
+    compile_s: float
+
+    def moved_bytes(self, outputs: float) -> float:
+        """What a forward pass moves that has so many outputs of convolutions."""
+        return MOVED_PER_OUTPUT * self.element_bytes * outputs
+
+    def seconds(self, outputs: float, *, passes: float) -> float:
+        """Forward passes with so many outputs of convolutions in all."""
+        return self.moved_bytes(outputs) / self.bytes_per_s + passes * self.pass_s
+
+    def training_s(self, outputs: float, *, passes: float) -> float:
+        """The same with their backward passes."""
+        return BACKWARD_TOO * self.seconds(outputs, passes=passes)
+
+
+# Nothing of this is measured: the memory's rate is the data sheet's, all of it is assumed to be
+# reached; a forward pass has about 25 operations, assumed at 10 microseconds each.
+H100 = Gpu(name="H100", bytes_per_s=3.35e12, element_bytes=2, pass_s=2.5e-4, compile_s=30.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,16 +72,14 @@ class Parts:
     """What an iteration consists of.
 
     Attributes:
-        match_s: seconds to match all classes, on one device.
-        train_s: seconds of the queue's training on one device, mean over its interval.
-        num_groups: groups of classes; an actor owns whole ones.
+        class_s: seconds of a device to match one class.
+        train_s: seconds of a device for the queue, mean of an iteration.
         num_models: networks in the queue: as many can be trained at once.
         snapshot_bytes: of the networks matched in one iteration.
     """
 
-    match_s: float
+    class_s: float
     train_s: float
-    num_groups: int
     num_models: int
     snapshot_bytes: int
 
@@ -47,88 +89,130 @@ class IterationTime:
     """What each side needs for an iteration, in seconds.
 
     Attributes:
-        actors: class actors; devices that neither they nor the trainers can use lie idle.
-        match_s: of the actor with most groups.
-        train_s: of each trainer, and of serving the snapshots.
+        match_s: of the process that matches most classes.
+        train_s: of each trainer, with serving the snapshots.
         driver_s: of the driver.
-        shared: whether matching and training take turns on one device.
+        together_s: of all processes in turn, on as many devices as there are.
     """
 
-    actors: int
     match_s: float
     train_s: float
     driver_s: float
-    shared: bool = False
+    together_s: float
 
     @property
     def seconds(self) -> float:
         """Of an iteration."""
-        compute = self.match_s + self.train_s if self.shared else max(self.match_s, self.train_s)
-        return max(compute, self.driver_s)
+        return max(self.match_s, self.train_s, self.driver_s, self.together_s)
 
     @property
     def bottleneck(self) -> str:
-        """The side that sets the time."""
-        sides = {"driver": self.driver_s, "training": self.train_s, "matching": self.match_s}
+        """The side that sets the time; "devices" where processes have to take turns."""
+        sides = {
+            "driver": self.driver_s,
+            "training": self.train_s,
+            "matching": self.match_s,
+            "devices": self.together_s,
+        }
         return max(sides, key=lambda side: sides[side])
 
 
-def parts_of(
-    config: RunConfig,
-    image_shape: Sequence[int],
-    train_counts: Sequence[int],
-    *,
-    images_per_s: float,
-) -> Parts:
-    """The parts of a run's iterations, at a rate.
-
-    Args:
-        config: settled.
-        image_shape: (C, H, W).
-        train_counts: training images of each class.
-        images_per_s: forward passes of one device; one with its backward pass counts as three.
-    """
-    condense = config.condense
-    size = condense.classes_per_group
-    assert isinstance(size, int), "the config is settled"
-    network = build_network(condense.network, image_shape, len(train_counts))
-    num_weights = sum(parameter.numel() for parameter in network.parameters())
-    return Parts(
-        match_s=matching_work(config, train_counts) / images_per_s,
-        train_s=training_work(config) / images_per_s,
-        num_groups=len(cut_groups(len(train_counts), size)),
-        num_models=max(1, config.queue.queue_size),
-        snapshot_bytes=BYTES_PER_WEIGHT * num_weights * condense.num_matched_models,
-    )
-
-
-def iteration_time(parts: Parts, devices: int, trainers: int = 1) -> IterationTime:
-    """An iteration on some devices, of which `trainers` train and the others match.
+def iteration_time(parts: Parts, crew: Crew) -> IterationTime:
+    """An iteration of some processes.
 
     Args:
         parts: of the iteration.
-        devices: at least 1. A single one is shared by an actor and a trainer, which take turns.
-        trainers: less than `devices`, unless that is 1.
+        crew: one that a driver watches runs on Ray, which costs it calls and the object store.
     """
-    actors = min(max(1, devices - trainers), parts.num_groups)
-    match_s = parts.match_s * math.ceil(parts.num_groups / actors) / parts.num_groups
-    train_s = parts.train_s / min(trainers, parts.num_models)
-    train_s += parts.snapshot_bytes * STORE_S_PER_BYTE
-    iterations = iterations_per_call(max(match_s, train_s), WINDOW)
+    trainers = sum(share.queue for share in crew.shares)
+    train_s = parts.train_s / min(trainers, max(1, parts.num_models))
+    if crew.driver:
+        train_s += parts.snapshot_bytes * STORE_S_PER_BYTE
+    loads = [s.classes * parts.class_s + s.queue * train_s for s in crew.shares]
+    calls = crew.driver / iterations_per_call(max(loads), WINDOW)
+    call_s = ACTOR_CALL_S * calls
     return IterationTime(
-        actors=actors,
-        match_s=match_s + ACTOR_CALL_S / iterations,
-        train_s=train_s + ACTOR_CALL_S / iterations,
-        driver_s=DRIVER_CALL_S * (actors + trainers) / iterations,
-        shared=devices == 1,
+        match_s=max(s.classes for s in crew.shares) * parts.class_s + call_s,
+        train_s=train_s + call_s,
+        driver_s=DRIVER_CALL_S * calls * len(loads),
+        together_s=(sum(loads) + call_s * len(loads)) / crew.at_once,
     )
 
 
-def best_trainers(parts: Parts, devices: int) -> int:
+def layout_on(machine: MachineConfig, num_groups: int, gpus: int) -> Layout:
+    """The layout of a run on Ray with some GPUs, a core for each and one for the driver."""
+    cpus = gpus + 1
+    return lay_out(machine, num_groups=num_groups, cpus=cpus, gpus=gpus, cpus_of_a_node=cpus)
+
+
+def crew_on(machine: MachineConfig, groups: Sequence[Sequence[int]], gpus: int) -> Crew:
+    """The processes of that run.
+
+    Args:
+        machine: what was asked for.
+        groups: labels of the classes of each group.
+        gpus: at least 1.
+    """
+    layout = layout_on(machine, len(groups), gpus)
+    return crew_of(layout, groups, cpus=gpus + 1, gpus=gpus)
+
+
+def crew_with_trainers(groups: Sequence[Sequence[int]], gpus: int, trainers: int) -> Crew:
+    """Processes of which so many train the queue and the others match, a GPU for each.
+
+    Args:
+        groups: labels of the classes of each group.
+        gpus: a single one is shared by a class actor and a trainer.
+        trainers: less than `gpus`, unless that is 1.
+    """
+    crew = crew_on(MachineConfig(actors=max(1, gpus - trainers)), groups, gpus)
+    more = (Share(queue=True),) * (trainers - 1)
+    return replace(crew, shares=(*crew.shares, *more))
+
+
+def best_trainers(parts: Parts, groups: Sequence[Sequence[int]], gpus: int) -> int:
     """The number of trainers with which an iteration is shortest; the fewest of equal ones."""
-    return min(range(1, max(2, devices)), key=lambda t: iteration_time(parts, devices, t).seconds)
+
+    def seconds(trainers: int) -> float:
+        return iteration_time(parts, crew_with_trainers(groups, gpus, trainers)).seconds
+
+    return min(range(1, max(2, gpus)), key=seconds)
 
 
-def sent_bytes(parts: Parts, nodes: int) -> int:
-    """Bytes that leave the queue's node in an iteration: each other node fetches snapshots once."""
-    return parts.snapshot_bytes * (nodes - 1)
+def conv_outputs(network: ConvNet, image_shape: Sequence[int]) -> int:
+    """Outputs of all convolutions for one image (C, H, W).
+
+    Args:
+        network: unallocated (device "meta"), so that nothing is computed.
+        image_shape: (C, H, W).
+    """
+    found = 0
+    maps = torch.empty(1, *image_shape, device="meta")
+    for layer in network.blocks:
+        maps = layer(maps)
+        found += maps.numel() * isinstance(layer, nn.Conv2d)
+    return found
+
+
+def class_seconds(gpu: Gpu, config: RunConfig, *, outputs: int, real_images: int) -> float:
+    """Matching one class in one iteration: its real images, and its part of its group's tiles.
+
+    Args:
+        gpu: that matches.
+        config: settled.
+        outputs: of the network's convolutions for one image.
+        real_images: of the class, embedded in an iteration.
+    """
+    condense = config.condense
+    real_passes = math.ceil(real_images / int(config.machine.images_per_pass))
+    real_s = gpu.seconds(real_images * outputs, passes=real_passes)
+    tiles = condense.ipc * condense.partition**2
+    tiles_s = gpu.training_s(tiles * outputs, passes=1 / int(condense.classes_per_group))
+    return condense.num_matched_models * (real_s + tiles_s)
+
+
+def step_seconds(gpu: Gpu, config: RunConfig, *, outputs: int) -> float:
+    """One training step of a network of the queue."""
+    batch = config.queue.batch_train
+    passes = math.ceil(batch / int(config.machine.images_per_pass))
+    return gpu.training_s(batch * outputs, passes=passes)

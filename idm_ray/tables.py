@@ -123,7 +123,8 @@ def _times(outlook: Outlook) -> dict[str, str]:
 
 def _memory(outlook: Outlook) -> dict[str, str]:
     found = outlook.prediction
-    rows = {"memory, all that condense": _size(found.condense_bytes)}
+    all_bytes = found.condense_bytes
+    rows = {} if all_bytes is None else {"memory, all that condense": _size(all_bytes)}
     rows |= {f"  one {name}": _size(size) for name, size in found.process_bytes.items()}
     return rows | ({"  fullest GPU": _size(found.gpu_bytes)} if found.gpu_bytes else {})
 

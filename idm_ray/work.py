@@ -38,6 +38,7 @@ class Work:
         class_bytes: state of a class: synthetic images and their velocity.
         model_bytes: state of a network of the queue: weights and their velocity.
         models: most networks that the queue ever holds.
+        snapshot_bytes: weights of the networks that are matched in an iteration.
         cache_bytes: decoded images on disk.
     """
 
@@ -54,6 +55,7 @@ class Work:
     class_bytes: int
     model_bytes: int
     models: int
+    snapshot_bytes: int
     cache_bytes: int
 
     @property
@@ -114,6 +116,7 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
     real = min(condense.batch_real, max(info.train_counts))
     num_images = sum(info.train_counts) + sum(info.test_counts)
     models = queue_length(queue, condense.iterations - 1)
+    weight_bytes = sum(p.numel() for p in network.parameters()) * FLOAT_BYTES
     return Work(
         iterations=condense.iterations,
         classes=info.num_classes,
@@ -126,8 +129,9 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
         flops=count_flops(network, info.image_shape),
         image_bytes=image_numbers,
         class_bytes=2 * condense.ipc * image_numbers * FLOAT_BYTES,
-        model_bytes=2 * sum(p.numel() for p in network.parameters()) * FLOAT_BYTES,
+        model_bytes=2 * weight_bytes,
         models=models,
+        snapshot_bytes=condense.num_matched_models * weight_bytes,
         cache_bytes=num_images * image_numbers,
     )
 

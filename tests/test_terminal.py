@@ -278,6 +278,7 @@ def test_an_estimate_has_a_column_for_each_hardware():
         iteration_s=0.51234,
         matching_s=0.5,
         training_s=0.25,
+        bottleneck="matching",
         first_s=61.2,
         condense_s=7200.0,
         evaluate_first_s=0.0,
@@ -287,7 +288,9 @@ def test_an_estimate_has_a_column_for_each_hardware():
         gpu_bytes=0,
     )
     here = Outlook(where="[2] cores", basis="measured", start_s=3.0, total_s=7400, prediction=parts)
-    on_gpus = dataclasses.replace(parts, process_bytes={"driver": 10**6}, gpu_bytes=3 * 10**9)
+    on_gpus = dataclasses.replace(
+        parts, process_bytes={"driver": 10**6}, condense_bytes=None, gpu_bytes=3 * 10**9
+    )
     scaled = dataclasses.replace(here, where="4 GPUs", basis="arithmetic", prediction=on_gpus)
     sizes = ("source", "cache", "condense_read", "evaluate_read", "checkpoint")
     estimate = Estimate(
@@ -319,6 +322,7 @@ def test_an_estimate_has_a_column_for_each_hardware():
     assert found["evaluation"] == ["2 min 10 s", "2 min 10 s"]
     assert found["first iterations, compilation"] == ["1 min 1 s", "1 min 1 s"]
     assert found["an iteration"] == ["0.512 s", "0.512 s"]
+    assert found["memory, all that condense"] == ["2.0 GB", "-"]
     assert found["one class actor"] == ["1.5 GB", "-"]
     assert found["one driver"] == ["-", "1.0 MB"]
     assert found["fullest GPU"] == ["-", "3.0 GB"]

@@ -11,19 +11,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from idm_ray.layout import Crew, Share
-from idm_ray.plan import Subject
+from idm_ray.plan import Plan, Subject
+from idm_ray.scaling import (
+    H100,
+    Gpu,
+    Parts,
+    class_seconds,
+    conv_outputs,
+    iteration_time,
+    step_seconds,
+)
 from idm_ray.work import Work
 
-# What a GPU is assumed to do where none can be measured: an H100 in bfloat16 that waits for memory,
-# with norm, ReLU and pooling in one pass each (a CIFAR-10 iteration of 1.9 TFLOP in 6 ms), and the
-# time to launch the operations of one pass. Others come close at best.
-ASSUMED_GPU_FLOPS_PER_S = 3e14
-ASSUMED_GPU_LAUNCH_S = 1e-3
+# What a number of a network takes.
+PRECISION_BYTES = {"bfloat16": 2, "float32": 4}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Footprint:
-    """Memory of a process, in bytes: its own at its largest, and what it allocates on a GPU."""
+    """Memory of a process, in bytes: its own at its largest, and what it allocates on a GPU.
+
+    Its own is 0 where it is unknown.
+    """
 
     host_bytes: int
     gpu_bytes: int = 0
@@ -74,24 +83,27 @@ class Prediction:
         iteration_s: an iteration once everything runs.
         matching_s: the part of an iteration that the busiest process spends on matching.
         training_s: the same for the queue, averaged over the iterations that train and do not.
+        bottleneck: what sets the time of an iteration: matching, training, driver, or "devices"
+            where processes have to take turns.
         first_s: what the first iterations take longer; compilation, mostly.
         condense_s: all iterations, without `first_s`.
         evaluate_first_s: what the first evaluation takes longer.
         evaluate_s: evaluation of all networks, without `evaluate_first_s`.
-        process_bytes: own memory of the largest process of each kind.
-        condense_bytes: own memory of all processes together while condensing.
+        process_bytes: own memory of the largest process of each kind; none where it is unknown.
+        condense_bytes: own memory of all processes together while condensing; likewise None.
         gpu_bytes: allocated on the fullest GPU; 0 without one.
     """
 
     iteration_s: float
     matching_s: float
     training_s: float
+    bottleneck: str
     first_s: float
     condense_s: float
     evaluate_first_s: float
     evaluate_s: float
     process_bytes: Mapping[str, int]
-    condense_bytes: int
+    condense_bytes: int | None
     gpu_bytes: int
 
 
@@ -101,53 +113,81 @@ def predict(work: Work, rates: Rates, crew: Crew) -> Prediction:
     Processes compute at the same time as far as there are processors for them: a part lasts as long
     as its busiest process, or as all of them together take the processors, whichever is longer.
     """
-    training_s = rates.serve_s + work.train_steps / work.iterations * rates.step_s
-    loads = [s.classes * rates.class_s + s.queue * training_s for s in crew.shares]
+    time = iteration_time(parts_of(work, rates), crew)
     firsts = [
         (s.classes > 0) * rates.match_first_s + s.queue * rates.train_first_s for s in crew.shares
     ]
-    iteration_s = _lasting(loads, crew.at_once)
     evaluates = bool(work.subjects)
     return Prediction(
-        iteration_s=iteration_s,
-        matching_s=max(s.classes for s in crew.shares) * rates.class_s,
-        training_s=training_s,
+        iteration_s=time.seconds,
+        matching_s=time.match_s,
+        training_s=time.train_s,
+        bottleneck=time.bottleneck,
         first_s=_lasting(firsts, crew.at_once),
-        condense_s=work.iterations * iteration_s,
+        condense_s=work.iterations * time.seconds,
         evaluate_first_s=evaluates * (rates.evaluate_first_s + crew.driver * rates.process_s),
         evaluate_s=_in_turn([_job_s(work, rates, s) for s in work.subjects], crew.evaluations),
-        process_bytes=_process_bytes(work, rates, crew),
-        condense_bytes=_condense_bytes(work, rates, crew),
+        process_bytes=_process_bytes(work, rates, crew) if rates.idle.host_bytes else {},
+        condense_bytes=_condense_bytes(work, rates, crew) if rates.idle.host_bytes else None,
         gpu_bytes=_gpu_bytes(work, rates, crew),
     )
 
 
-def assume_gpu(work: Work, measured: Rates) -> Rates:
-    """Rates of a GPU from arithmetic alone.
+def parts_of(work: Work, rates: Rates) -> Parts:
+    """The parts of an iteration, at the rates of one device."""
+    return Parts(
+        class_s=rates.class_s,
+        train_s=rates.serve_s + work.train_steps / work.iterations * rates.step_s,
+        num_models=work.models,
+        snapshot_bytes=work.snapshot_bytes,
+    )
+
+
+def gpu_of(plan: Plan) -> Gpu:
+    """The GPU that is assumed, computing in a plan's precision."""
+    return dataclasses.replace(H100, element_bytes=PRECISION_BYTES[plan.numerics.precision])
+
+
+def assume_gpu(plan: Plan, work: Work, measured: Rates) -> Rates:
+    """Rates of a GPU that is not here, from arithmetic alone.
+
+    Its memory holds, besides what a process owns, what the outputs of its largest pass need.
 
     Args:
-        work: whose parts the rates are of.
-        measured: on a CPU; what a process allocates there beyond an idle one is taken for what it
-            allocates on the GPU, and starting takes as long.
+        plan: with the numerics of the GPU.
+        work: that the run has to do.
+        measured: on a CPU. What the host does stays: starting a process, serving the queue's
+            networks, building those of evaluation.
     """
+    gpu, config = gpu_of(plan), plan.config
+    condense, batch_train = config.condense, config.queue.batch_train
+    outputs = conv_outputs(plan.build_network(), plan.info.image_shape)
+    at_once = plan.numerics.images_per_pass
+    real_images, tiles = (images // condense.num_matched_models for images in work.matched)
 
-    def seconds(flops: float, passes: float) -> float:
-        return flops / ASSUMED_GPU_FLOPS_PER_S + passes * ASSUMED_GPU_LAUNCH_S
+    def holding(images: int) -> Footprint:
+        return Footprint(host_bytes=0, gpu_bytes=int(gpu.moved_bytes(images * outputs)))
 
-    def footprint(of: Footprint) -> Footprint:
-        idle = measured.idle.host_bytes
-        return Footprint(host_bytes=idle, gpu_bytes=max(0, of.host_bytes - idle))
-
+    first_s = plan.numerics.compile * gpu.compile_s
     epochs = {s: work.lessons[s] for s in measured.epoch_s}
+    # The tiles of a group go through in one pass, whatever their number.
+    largest = max(min(real_images, at_once), len(plan.groups[0]) * tiles)
+    training = holding(min(batch_train, at_once))
     return dataclasses.replace(
         measured,
-        class_s=seconds(work.match_flops, passes=2),
-        step_s=seconds(work.step_flops, passes=1),
-        epoch_s={s: seconds(e.images * work.flops.train, e.steps) for s, e in epochs.items()},
-        test_s=seconds(work.test_images * work.flops.forward, passes=1),
-        matching=footprint(measured.matching),
-        training=footprint(measured.training),
-        evaluating=footprint(measured.evaluating),
+        class_s=class_seconds(gpu, config, outputs=outputs, real_images=real_images),
+        step_s=step_seconds(gpu, config, outputs=outputs),
+        epoch_s={s: gpu.training_s(e.images * outputs, passes=e.steps) for s, e in epochs.items()},
+        test_s=gpu.seconds(
+            work.test_images * outputs, passes=math.ceil(work.test_images / at_once)
+        ),
+        match_first_s=first_s,
+        train_first_s=first_s if work.train_steps else 0.0,
+        evaluate_first_s=first_s,
+        idle=holding(0),
+        matching=holding(largest),
+        training=training if work.train_steps else holding(0),
+        evaluating=training,
     )
 
 

@@ -3,6 +3,8 @@
 Nothing is written but the cache of decoded images, which the run would write too.
 """
 
+import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +16,30 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.data.sources import source_bytes
 from idm_ray.errors import UserError
-from idm_ray.estimation.costs import Prediction, Rates, assume_gpu, predict
+from idm_ray.estimation.costs import (
+    Prediction,
+    Rates,
+    assume_gpu,
+    gpu_of,
+    parts_of,
+    predict,
+)
 from idm_ray.estimation.probe import measure
 from idm_ray.estimation.timing import Timing
-from idm_ray.host import num_cores
-from idm_ray.layout import Crew, condensing_work, crew_of, lay_out
+from idm_ray.layout import Crew, choose_numerics, condensing_work, cut_groups
+from idm_ray.machine import Capabilities
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Announcement
 from idm_ray.run import Listener, describe_numerics, final_jobs, make_runner, marks, resolve
+from idm_ray.scaling import (
+    H100,
+    Parts,
+    best_trainers,
+    crew_on,
+    crew_with_trainers,
+    iteration_time,
+    layout_on,
+)
 from idm_ray.work import Work, count_work
 
 PROBE_S = 20.0
@@ -31,7 +49,7 @@ QUIET_SHARE = 0.8
 
 MEASURED = "measured here"
 SCALED = "measured on one GPU here, shared out"
-ASSUMED = "NOT measured: arithmetic, H100 at 300 TFLOP/s, 1 ms a pass"
+ASSUMED = "NOT measured, arithmetic"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,15 +134,15 @@ def estimate(
         UserError: wrong options, data or resources.
         NonFiniteLossError: the images diverge within the probe.
     """
-    if probe_s <= 0:
-        raise UserError(f"probe_s must be above 0, got {probe_s:g}")
+    if not (math.isfinite(probe_s) and probe_s > 0):
+        raise UserError(f"probe_s must be a finite number above 0, got {probe_s:g}")
     config, info, notes = resolve(options)
     if gpus is not None:
-        _check_scaling(config, gpus)
+        _check_scaling(config, info, gpus)
     for note in notes:
         listener(note)
     began = time.perf_counter()
-    plan, crew, where = _start_and_stop(config, info, listener)
+    plan, crew_here, where = _start_and_stop(config, info, listener)
     started_s = time.perf_counter() - began
     listener(Announcement(f"measuring for about {probe_s:g} s, besides first times"))
     work = count_work(plan, _all_jobs(config))
@@ -138,7 +156,11 @@ def estimate(
     start_s = measured.rates.process_s + started_s
     scaled = None
     if gpus is not None:
-        scaled = _scale(plan, work, measured.rates, gpus=gpus, start_s=start_s)
+        rates, basis = _rates_on_gpus(plan, work, measured.rates)
+        listener(Announcement(describe_balance(plan, parts_of(work, rates), gpus)))
+        crew = crew_on(config.machine, plan.groups, gpus)
+        prediction = predict(work, rates, crew)
+        scaled = _outlook(_describe_crew(crew, gpus), basis, start_s, prediction)
     return Estimate(
         source=info.name,
         method=config.condense.method,
@@ -151,7 +173,7 @@ def estimate(
         threads=plan.numerics.threads,
         flops={"condense": work.condense_flops, "evaluate": work.evaluate_flops},
         data_bytes=_data_bytes(config, work),
-        here=_outlook(where, MEASURED, start_s, predict(work, measured.rates, crew)),
+        here=_outlook(where, MEASURED, start_s, predict(work, measured.rates, crew_here)),
         scaled=scaled,
         timings=measured.timings,
         probe_s=measured.seconds,
@@ -176,7 +198,7 @@ def _start_and_stop(
                 "expected a GPU in this process to measure on, as the run's processes have; start "
                 "this command on a node with a GPU, or use --device cpu"
             )
-        return runner.plan, runner.crew, runner.notes[-1]
+        return runner.plan, runner.crew, runner.where
     finally:
         runner.close()
 
@@ -186,7 +208,7 @@ def _all_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
     return sum(marks(config).values(), ()) + final_jobs(config)
 
 
-def _check_scaling(config: RunConfig, gpus: int) -> None:
+def _check_scaling(config: RunConfig, info: DatasetInfo, gpus: int) -> None:
     if gpus < 1:
         raise UserError(f"gpus must be at least 1, got {gpus}")
     if config.machine.device == "cpu" or config.machine.gpus_per_actor == 0:
@@ -194,22 +216,60 @@ def _check_scaling(config: RunConfig, gpus: int) -> None:
             f"gpus {gpus} asks about a run on GPUs, but the run is told to use none; leave out "
             "--device cpu and --gpus-per-actor 0"
         )
+    groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
+    layout = layout_on(config.machine, len(groups), gpus)
+    each, processes = layout.gpus_per_actor, layout.actors + 1
+    # A process has parts of one GPU, or whole ones.
+    room = int(gpus // each) if each > 1 else gpus * int(1 / each)
+    if processes > room:
+        raise UserError(
+            f"expected at most {room} processes of {each:g} GPU each on {gpus} GPUs, got "
+            f"{processes} (class actors and the model queue); use more --gpus, fewer --actors or "
+            "less in --gpus-per-actor"
+        )
 
 
-def _scale(plan: Plan, work: Work, rates: Rates, *, gpus: int, start_s: float) -> Outlook:
-    """The same run on Ray with some GPUs, each with a core of its own and one for the queue."""
-    cpus = max(num_cores(), gpus + 1)
-    groups = plan.groups
-    layout = lay_out(
-        plan.config.machine, num_groups=len(groups), cpus=cpus, gpus=gpus, cpus_of_a_node=cpus
+def _rates_on_gpus(plan: Plan, work: Work, measured: Rates) -> tuple[Rates, str]:
+    """Rates of one GPU, and what they rest on: measured where there is one here, else assumed."""
+    if plan.numerics.device == "cuda":
+        return measured, SCALED
+    found = Capabilities(device="cuda", name=H100.name, bfloat16=True, obstacle="")
+    pixels = condensing_work(plan.config, plan.info.image_shape, plan.info.train_counts)
+    numerics = choose_numerics(
+        plan.config.machine, [found], threads=plan.numerics.threads, pixels=pixels
     )
-    basis = SCALED
-    if plan.numerics.device == "cpu":
-        rates, basis = assume_gpu(work, rates), ASSUMED
-    crew = crew_of(layout, groups, cpus=cpus, gpus=gpus)
-    actors = f"{layout.actors} class actor{'s' * (layout.actors > 1)}"
-    where = f"{gpus} GPU{'s' * (gpus > 1)}: {actors} and the model queue"
-    return _outlook(where, basis, start_s, predict(work, rates, crew))
+    plan = dataclasses.replace(plan, numerics=numerics)
+    return assume_gpu(plan, work, measured), _describe_assumed(plan)
+
+
+def _describe_assumed(plan: Plan) -> str:
+    gpu = gpu_of(plan)
+    compiling = f", {gpu.compile_s:g} s to compile" if plan.numerics.compile else ""
+    return (
+        f"{ASSUMED}: {gpu.name} moving {gpu.bytes_per_s / 1e12:g} TB/s, {plan.numerics.precision}, "
+        f"{1e3 * gpu.pass_s:g} ms a forward pass{compiling}"
+    )
+
+
+def _describe_crew(crew: Crew, gpus: int) -> str:
+    num_actors = len(crew.shares) - 1
+    actors = f"{num_actors} class actor{'s' * (num_actors > 1)}"
+    return f"{gpus} GPU{'s' * (gpus > 1)}: {actors} and the model queue"
+
+
+def describe_balance(plan: Plan, parts: Parts, gpus: int) -> str:
+    """What sets the time of an iteration, and whether more trainers than one would help."""
+    now = iteration_time(parts, crew_on(plan.config.machine, plan.groups, gpus))
+    side = "taking turns on GPUs" if now.bottleneck == "devices" else now.bottleneck
+    text = f"with {gpus} GPU{'s' * (gpus > 1)}, {side} would set the time of an iteration"
+    trainers = best_trainers(parts, plan.groups, gpus)
+    if trainers == 1:
+        return text
+    best = iteration_time(parts, crew_with_trainers(plan.groups, gpus, trainers))
+    return (
+        f"{text}, {now.seconds:.3g} s; {trainers} trainers would make it {best.seconds:.3g} s, but "
+        "this version has one"
+    )
 
 
 def _outlook(where: str, basis: str, start_s: float, found: Prediction) -> Outlook:

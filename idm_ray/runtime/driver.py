@@ -76,9 +76,10 @@ class RayRunner:
             raise
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.crew = crew_of(layout, groups, cpus=there["cpus"], gpus=there["gpus"])
+        self.where = _describe(layout, found, own_cluster)
         self.notes = (
             *layout.notes,
-            _describe(layout, found, own_cluster),
+            self.where,
             *compiling_notes(config.machine, found, pixels=pixels),
         )
         self.seconds = 0.0

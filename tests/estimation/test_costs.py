@@ -5,9 +5,13 @@ import dataclasses
 import pytest
 
 from idm_ray.algorithm.flops import ImageFlops
+from idm_ray.algorithm.numerics import Numerics
 from idm_ray.estimation.costs import Footprint, Rates, assume_gpu, predict
 from idm_ray.layout import Crew, Share
+from idm_ray.plan import Plan
+from idm_ray.scaling import ACTOR_CALL_S, STORE_S_PER_BYTE
 from idm_ray.work import Lessons, Work
+from tests.making_runs import plan_of
 
 WORK = Work(
     iterations=100,
@@ -26,6 +30,7 @@ WORK = Work(
     class_bytes=1000,
     model_bytes=10_000,
     models=7,
+    snapshot_bytes=5_000_000,
     cache_bytes=10**6,
 )
 RATES = Rates(
@@ -71,7 +76,8 @@ def test_one_process_does_everything_in_turn():
 
 def test_processes_beside_each_other_take_as_long_as_the_busiest():
     found = predict(WORK, RATES, TEAM)
-    assert found.iteration_s == pytest.approx(6 * 0.5)
+    assert found.iteration_s == pytest.approx(6 * 0.5 + ACTOR_CALL_S)
+    assert found.bottleneck == "matching"
     assert found.first_s == pytest.approx(6)
     # Two at a time: both condensed sets, then the random one.
     assert found.evaluate_s == pytest.approx(CONDENSED_S + RANDOM_S)
@@ -80,12 +86,15 @@ def test_processes_beside_each_other_take_as_long_as_the_busiest():
 
 def test_the_queue_can_be_the_busiest():
     found = predict(WORK, dataclasses.replace(RATES, step_s=2.0), TEAM)
-    assert found.iteration_s == pytest.approx(0.1 + 5 * 2.0)
+    store_s = 5_000_000 * STORE_S_PER_BYTE
+    assert found.iteration_s == pytest.approx(0.1 + 5 * 2.0 + store_s + ACTOR_CALL_S)
+    assert found.bottleneck == "training"
 
 
 def test_processes_on_too_few_processors_take_as_long_as_all_of_them_together():
     found = predict(WORK, RATES, dataclasses.replace(TEAM, at_once=1.5))
-    assert found.iteration_s == pytest.approx((10 * 0.5 + QUEUE_S) / 1.5)
+    ray_s = 5_000_000 * STORE_S_PER_BYTE + 3 * ACTOR_CALL_S
+    assert found.iteration_s == pytest.approx((10 * 0.5 + QUEUE_S + ray_s) / 1.5)
     assert found.first_s == pytest.approx((6 + 6 + 5) / 1.5)
 
 
@@ -126,14 +135,60 @@ def test_the_fullest_gpu_holds_the_largest_processes_that_share_one(gpus, fulles
     assert predict(WORK, RATES, dataclasses.replace(TEAM, gpus=gpus)).gpu_bytes == fullest
 
 
-def test_a_gpu_that_is_not_here_is_assumed_from_arithmetic():
-    found = assume_gpu(WORK, RATES)
-    # A class: 30 forward and 5 match images, 40 GFLOP at 300 TFLOP/s, and two passes of 1 ms.
-    assert found.class_s == pytest.approx(40e9 / 3e14 + 2e-3)
-    assert found.step_s == pytest.approx(60e9 / 3e14 + 1e-3)
-    assert found.epoch_s["condensed"] == pytest.approx(120e9 / 3e14 + 2e-3)
-    assert found.epoch_s["random"] == pytest.approx(30e9 / 3e14 + 1e-3)
-    assert found.test_s == pytest.approx(1e12 / 3e14 + 1e-3)
-    assert found.matching == Footprint(host_bytes=100_000, gpu_bytes=200_000)
-    assert found.training == Footprint(host_bytes=100_000, gpu_bytes=100_000)
+# 128 channels of 8x8 and of 4x4 maps: outputs of the convolutions for a digit.
+OUTPUTS = 128 * (64 + 16)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    """Groups of two classes with 4 tiles each, 20 images in a training step, 15 in a pass."""
+    options = {"classes_per_group": 2, "batch_train": 20, "partition": 2, "images_per_pass": 15}
+    return plan_of(network="convnet-2", **options)[0]
+
+
+def on_gpu(plan: Plan, **changed: object) -> Plan:
+    numerics = {"device": "cuda", "precision": "bfloat16", "images_per_pass": 15} | changed
+    return dataclasses.replace(plan, numerics=Numerics(**numerics))
+
+
+def passed_s(images, passes, element_bytes=2):
+    """Forward passes: each output moved 3.25 times at 3.35 TB/s, 0.25 ms a pass."""
+    return images * OUTPUTS * 3.25 * element_bytes / 3.35e12 + passes * 0.25e-3
+
+
+def test_a_gpu_that_is_not_here_is_assumed_from_arithmetic(plan):
+    found = assume_gpu(on_gpu(plan), WORK, RATES)
+    # 30 real images in two passes; 4 tiles with gradients, half of a pass.
+    tiles_s = 3 * passed_s(4, 0.5)
+    assert found.class_s == pytest.approx(passed_s(30, 2) + tiles_s)
+    assert found.step_s == pytest.approx(3 * passed_s(20, 2))
+    assert found.epoch_s["condensed"] == pytest.approx(3 * passed_s(40, 2))
+    assert found.epoch_s["random"] == pytest.approx(3 * passed_s(10, 1))
+    assert found.test_s == pytest.approx(passed_s(1000, 67))
     assert found.process_s == RATES.process_s
+
+
+def test_the_bytes_that_a_gpu_moves_and_holds_follow_the_precision(plan):
+    half, full = (
+        assume_gpu(on_gpu(plan, precision=precision), WORK, RATES)
+        for precision in ("bfloat16", "float32")
+    )
+    assert full.step_s == pytest.approx(3 * passed_s(20, 2, element_bytes=4))
+    # The largest passes: of 15 real images, of 15 images to train on.
+    assert half.matching.gpu_bytes == half.training.gpu_bytes == 15 * OUTPUTS * 3.25 * 2
+    assert full.matching.gpu_bytes == 2 * half.matching.gpu_bytes
+
+
+def test_compiling_for_a_gpu_takes_an_assumed_time_and_not_the_cpus(plan):
+    plain, compiled = (
+        assume_gpu(on_gpu(plan, compile=compile), WORK, RATES) for compile in (False, True)
+    )
+    for rates, seconds in ((plain, 0), (compiled, 30)):
+        firsts = (rates.match_first_s, rates.train_first_s, rates.evaluate_first_s)
+        assert firsts == (seconds,) * 3
+
+
+def test_the_memory_of_a_cpu_process_is_not_told_of_a_gpu_process(plan):
+    found = predict(WORK, assume_gpu(on_gpu(plan), WORK, RATES), dataclasses.replace(TEAM, gpus=3))
+    assert (found.process_bytes, found.condense_bytes) == ({}, None)
+    assert found.gpu_bytes == 15 * OUTPUTS * 3.25 * 2 + 70_000

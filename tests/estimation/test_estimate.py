@@ -1,12 +1,16 @@
 import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 import idm_ray
 from idm_ray.errors import UserError
-from tests.making_runs import TINY, TINY_WORDS, as_words, command
+from idm_ray.estimation.estimate import QUIET_SHARE, describe_balance
+from idm_ray.scaling import Parts
+from tests.making_runs import TINY, TINY_WORDS, as_words, command, plan_of
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +33,7 @@ def test_the_decisions_are_those_of_the_run(told):
     ]
     assert (found["network"], found["device"], found["threads"]) == ("convnet-2", "cpu", 1)
     assert (found["iterations"], found["compile"], found["scaled"]) == (3, False, None)
+    assert found["here"]["where"].startswith("one process on ")
 
 
 def test_the_figures_are_all_there_and_add_up(told):
@@ -65,14 +70,43 @@ def test_the_table_shows_time_memory_and_storage(told):
 def test_gpus_that_are_not_here_are_told_from_arithmetic_and_plain_matching_trains_nothing():
     unused = ("queue_size", "push_interval", "device")
     options = {name: TINY[name] for name in TINY if name not in unused}
-    found = idm_ray.estimate(**options | {"method": "dm"}, probe_s=0.2, gpus=2)
+    said = []
+    found = idm_ray.estimate(
+        **options | {"method": "dm"},
+        probe_s=0.2,
+        gpus=2,
+        listener=lambda event: said.append(event.text),
+    )
     assert found.timings["training"].samples == 0
     assert found.here.prediction.training_s < found.here.prediction.matching_s
     assert found.scaled is not None
     if found.device == "cpu":
-        assert found.scaled.basis.startswith("NOT measured")
-    assert found.scaled.where.startswith("2 GPUs: 1 class actor and")
+        basis = "NOT measured, arithmetic: H100 moving 3.35 TB/s, bfloat16, 0.25 ms a forward pass"
+        assert found.scaled.basis == basis
+        assert found.scaled.prediction.process_bytes == {}
+    assert found.scaled.where == "2 GPUs: 1 class actor and the model queue"
+    assert "with 2 GPUs, matching would set the time of an iteration" in said
     assert found.scaled.prediction.gpu_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "train_s", "said"),
+    [
+        (1, 1.0, "with 1 GPU, taking turns on GPUs would set the time of an iteration"),
+        (3, 1.0, "with 3 GPUs, matching would set the time of an iteration"),
+        # Two groups of 5 classes, so two actors at most: 5 s, and 3 trainers of 4 s each.
+        (
+            8,
+            12.0,
+            "with 8 GPUs, training would set the time of an iteration, 12 s; 3 trainers "
+            "would make it 5 s, but this version has one",
+        ),
+    ],
+)
+def test_what_sets_the_time_is_told_and_whether_trainers_would_help(gpus, train_s, said):
+    plan = plan_of()[0]
+    parts = Parts(class_s=1.0, train_s=train_s, num_models=4, snapshot_bytes=0)
+    assert describe_balance(plan, parts, gpus) == said
 
 
 @pytest.mark.parametrize(
@@ -81,13 +115,24 @@ def test_gpus_that_are_not_here_are_told_from_arithmetic_and_plain_matching_trai
         ("--ipc x", "--ipc must be a whole number, got 'x'"),
         ("--ipc 0", "ipc must be at least 1, got 0"),
         ("--lambda-rg 1", "No such option '--lambda-rg'. Did you mean '--lambda-reg'?"),
-        ("--probe-s 0", "probe_s must be above 0, got 0"),
+        ("--probe-s 0", "probe_s must be a finite number above 0, got 0"),
+        ("--probe-s inf", "probe_s must be a finite number above 0, got inf"),
+        ("--probe-s nan", "probe_s must be a finite number above 0, got nan"),
         ("--gpus 0", "gpus must be at least 1, got 0"),
         ("--json no/such/x.json", "expected a folder for --json no/such/x.json, found none; "),
         (
             "--gpus 2 --device cpu",
             "gpus 2 asks about a run on GPUs, but the run is told to use none; leave out "
             "--device cpu and --gpus-per-actor 0",
+        ),
+        (
+            "--gpus 2 --gpus-per-actor 4",
+            "expected at most 0 processes of 4 GPU each on 2 GPUs, got 2 (class actors and the "
+            "model queue); use more --gpus, fewer --actors or less in --gpus-per-actor",
+        ),
+        (
+            "--gpus 2 --gpus-per-actor 0.6 --actors 2",
+            "expected at most 2 processes of 0.6 GPU each on 2 GPUs, got 3",
         ),
         (
             "--data digit",
@@ -114,19 +159,27 @@ def test_options_of_a_run_can_come_from_a_file(tmp_path):
     assert command("estimate", "--config", config).err == "idm-ray: ipc must be at least 1, got 0\n"
 
 
+def timed(*words):
+    """Seconds that a command of one thread takes, and how much of them it computes."""
+    began, cpu_began = time.perf_counter(), os.times()
+    subprocess.run([sys.executable, "-m", "idm_ray.cli", *words], check=True, capture_output=True)
+    seconds, cpu = time.perf_counter() - began, os.times()
+    cpu_s = cpu.children_user + cpu.children_system
+    return seconds, (cpu_s - cpu_began.children_user - cpu_began.children_system) / seconds
+
+
 @pytest.mark.slow
 def test_the_time_told_is_near_the_truth(tmp_path):
     words = as_words(**TINY | {"iterations": 60, "limit_per_class": 100, "batch_real": 100})
-    program = (sys.executable, "-m", "idm_ray.cli")
     target = tmp_path / "found.json"
-    told = [*program, "estimate", *words, "--json", target, "--probe-s", "5"]
-    run = [*program, "condense", *words, "--out", tmp_path / "run"]
-    subprocess.run(told, check=True, capture_output=True)
-    subprocess.run(run, check=True, capture_output=True)
+    _, probed = timed("estimate", *words, "--json", target, "--probe-s", "5")
+    _, ran = timed("condense", *words, "--out", tmp_path / "run")
     seconds = json.loads((tmp_path / "run" / "summary.json").read_text())["seconds"]
     parts = json.loads(target.read_text())["here"]["prediction"]
-    # Others may use the machine: the figures to beat are within 25 %, on a quiet one.
-    assert parts["first_s"] + parts["condense_s"] == pytest.approx(seconds, rel=0.5)
+    # 25 % is what is promised. Machines are often shared, and one that gave either command less
+    # than it could use says nothing of that: then only a gross mistake is one.
+    bound = 0.25 if min(probed, ran) >= QUIET_SHARE else 0.5
+    assert parts["first_s"] + parts["condense_s"] == pytest.approx(seconds, rel=bound)
 
 
 def test_the_words_of_a_run_are_the_words_of_its_estimate():
