@@ -39,7 +39,7 @@ class Numerics:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Layout of the images that an uncompiled network gets.
+        """Layout of the images that torch's layers get.
 
         Channels last is what convolutions want; but PyTorch's group norm for bfloat16 in that
         layout is so slow on CPUs that it costs more than the convolutions gain.
