@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from idm_ray.data.listing import EncodedImage, Listing
 from idm_ray.data.splits import hold_out
@@ -35,7 +34,7 @@ class DigitsSource:
         """Yield the digits at `rows`, scaled to 0..255."""
         pixels, _ = _load()
         for row in rows:
-            yield EncodedImage(f"digit {row}", partial(Image.fromarray, pixels[row]))
+            yield EncodedImage(f"digit {row}", partial(pixels.__getitem__, row))
 
 
 def _load() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

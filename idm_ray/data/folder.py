@@ -1,12 +1,10 @@
 """Images in class folders: root/train/<class>/ beside root/test/ or root/val/, or root/<class>/."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from idm_ray.data.listing import EncodedImage, FileEntry, Listing, list_folders
 from idm_ray.data.splits import hold_out
@@ -61,7 +59,7 @@ class FolderSource:
         """Yield the images at `rows`."""
         for row in rows:
             path = self._files[row].path
-            yield EncodedImage(path, partial(Image.open, self._root / path))
+            yield EncodedImage(path, (self._root / path).read_bytes)
 
     def _class_of(self, entry: FileEntry) -> str | None:
         """Return the class folder that an image is in, at any depth; None for other files."""

@@ -1,5 +1,6 @@
 """What a source of images is: labelled images numbered 0, 1, 2, ..., readable in that order."""
 
+import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +18,24 @@ class EncodedImage:
 
     name: str
     """Where it lies, for messages."""
-    open: Callable[[], Image.Image]
-    """Opens it; Pillow decodes lazily."""
+    content: Callable[[], bytes | NDArray[np.uint8]]
+    """Reads its encoded bytes; where a source keeps bare pixels, those: (H, W) or (H, W, 3)."""
+
+    def open(self) -> Image.Image:
+        """Open it; Pillow decodes lazily."""
+        content = self.content()
+        if isinstance(content, bytes):
+            return Image.open(io.BytesIO(content))
+        return Image.fromarray(content)
+
+    def encoded(self) -> bytes:
+        """Return its encoded bytes as they are; bare pixels become a PNG."""
+        content = self.content()
+        if isinstance(content, bytes):
+            return content
+        file = io.BytesIO()
+        Image.fromarray(content).save(file, "PNG")
+        return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
