@@ -1,0 +1,178 @@
+"""What a set of shards says of itself: enough to plan a run before any image is read."""
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from idm_ray.errors import DataError
+
+SplitName = Literal["train", "test"]
+SPLITS: tuple[SplitName, ...] = typing.get_args(SplitName)
+MANIFEST_FILE = "manifest.json"
+INDEX_FILE = "index.parquet"
+_FORMAT = "idm_ray shards 1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassRecord:
+    """One class of one split.
+
+    Attributes:
+        images: how many there are.
+        encoded_bytes: of all of them, as they are stored.
+        digest: SHA-256 over the digests of its images in their order, in hexadecimal.
+        channels: 1 if every image is grey, else 3.
+        sides: height and width if all images share them.
+        pixels: of all images together.
+        sums: of 8-bit values, red, green and blue; grey counts as all three.
+        squares: as `sums`, of squared values.
+    """
+
+    images: int
+    encoded_bytes: int
+    digest: str
+    channels: int
+    sides: tuple[int, int] | None
+    pixels: int
+    sums: tuple[int, int, int]
+    squares: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileRecord:
+    """A file of the set: its path below the set's folder (a foreign one's own), size, SHA-256."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """The content of manifest.json.
+
+    Attributes:
+        name: of the source that the shards were made of.
+        known_as: a key of `known.KNOWN` if the source was one by construction.
+        class_names: of labels 0, 1, 2, ...
+        train: one record for each class.
+        test: as `train`.
+        shards: all of them; the index counts them from 0.
+        index: the Parquet file that says where each image lies.
+        skipped: images that were left out because they cannot be used.
+        problems: the first few of them, each with its reason.
+    """
+
+    name: str
+    known_as: str | None
+    class_names: tuple[str, ...]
+    train: tuple[ClassRecord, ...]
+    test: tuple[ClassRecord, ...]
+    shards: tuple[FileRecord, ...]
+    index: FileRecord
+    skipped: int
+    problems: tuple[str, ...]
+
+    def split(self, name: SplitName) -> tuple[ClassRecord, ...]:
+        """Return the records of one split."""
+        return self.train if name == "train" else self.test
+
+    def to_json(self) -> str:
+        """Write it down, with a checksum of its own."""
+        content = {"format": _FORMAT, **dataclasses.asdict(self)}
+        return json.dumps({**content, "sha256": _checksum(content)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str) -> "Manifest":
+        """Read what `to_json` wrote.
+
+        Args:
+            text: the file's content.
+            where: it lies, for messages.
+
+        Raises:
+            DataError: it is damaged, changed by hand, or of another version.
+        """
+        try:
+            content = json.loads(text)
+            found = content.pop("sha256")
+            if content.get("format") != _FORMAT:
+                raise DataError(
+                    f"expected shards of format {_FORMAT!r} in {where}, found "
+                    f"{content.get('format')!r}: write them again with idm-ray shards"
+                )
+            if found != _checksum(content):
+                raise ValueError("its checksum differs")
+            return _from_values(content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"expected the manifest of a set of shards, found {where} damaged ({error}): "
+                "copy it again, or write the shards again with idm-ray shards"
+            ) from error
+
+
+def image_shape(records: Sequence[ClassRecord]) -> tuple[int, int, int] | None:
+    """Return (C, H, W) of all images of some classes, None if their sizes differ."""
+    filled = [record for record in records if record.images]
+    sides = {record.sides for record in filled}
+    if len(sides) != 1 or (side := sides.pop()) is None:
+        return None
+    return (max(record.channels for record in filled), *side)
+
+
+def statistics(
+    records: Sequence[ClassRecord], channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Compute mean and deviation per channel, of pixels in [0, 1], as `arrays.statistics` does."""
+    pixels = sum(record.pixels for record in records)
+    sums = [sum(record.sums[channel] for record in records) for channel in range(channels)]
+    squares = [sum(record.squares[channel] for record in records) for channel in range(channels)]
+    # Whole numbers up to here: the variance of an almost constant channel is a small difference.
+    mean = [s / (255 * pixels) for s in sums]
+    variance = [
+        (pixels * q - s * s) / (255 * pixels) ** 2 for s, q in zip(sums, squares, strict=True)
+    ]
+    std = np.round(np.sqrt(variance), 4)
+    return tuple(np.round(mean, 4).tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+
+def fingerprint(manifest: Manifest, labels: Sequence[int], *settings: object) -> str:
+    """Compute a SHA-256, in hexadecimal, of the images of some classes and of how they are used.
+
+    Args:
+        manifest: of the shards; how images are spread over shards does not count.
+        labels: of the classes, in the run's order.
+        settings: whatever else decides the pixels; their text counts.
+    """
+    content = [list(map(str, settings))]
+    for label in labels:
+        digests = [manifest.split(split)[label].digest for split in SPLITS]
+        content.append([manifest.class_names[label], *digests])
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _from_values(content: Mapping[str, Any]) -> Manifest:
+    values = {key: value for key, value in content.items() if key != "format"}
+    for split in SPLITS:
+        values[split] = tuple(record_from(record) for record in values[split])
+    values["shards"] = tuple(FileRecord(**shard) for shard in values["shards"])
+    values["index"] = FileRecord(**values["index"])
+    for name in ("class_names", "problems"):
+        values[name] = tuple(values[name])
+    return Manifest(**values)
+
+
+def record_from(values: Mapping[str, Any]) -> ClassRecord:
+    """Rebuild a record that went through JSON."""
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    return ClassRecord(**{**values, **lists})

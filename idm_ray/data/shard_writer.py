@@ -1,0 +1,259 @@
+"""Writes a source as class-sorted WebDataset shards: one class of one split per shard.
+
+Every byte follows from the source and the settings, so that shards written again, by however many
+writers, are the same.
+"""
+
+import hashlib
+import io
+import re
+from contextlib import ExitStack
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import webdataset
+from numpy.typing import NDArray
+from PIL import Image
+
+from idm_ray.data.decode import UnreadableImageError, decode, strict_pillow
+from idm_ray.data.listing import EncodedImage, Source
+from idm_ray.data.manifest import SPLITS, FileRecord, SplitName
+from idm_ray.data.shard_parts import (
+    PROBLEMS_KEPT,
+    ClassPart,
+    ShardSettings,
+    finished_parts,
+    write_part,
+)
+from idm_ray.data.splits import check_counts, train_rows
+from idm_ray.data.tally import Tally
+from idm_ray.storage import Location
+
+_BLOCK = 512
+"""Bytes that a tar file's members are padded to."""
+_JPEG_QUALITY = 95
+_MAGIC = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp"}
+
+
+Job = tuple[tuple[SplitName, int], ...]
+"""Classes (split, label) that one writer writes in one pass over the source."""
+
+
+class ShardWriter:
+    """Writes jobs; several may work on one set at once, in any processes.
+
+    Args:
+        source: of the images.
+        settings: of the shards.
+        target: folder of the set.
+    """
+
+    def __init__(self, source: Source, settings: ShardSettings, target: Location) -> None:
+        self._source = source
+        self._settings = settings
+        self._target = target
+        self._listing = source.listing()
+        train = train_rows(self._listing, settings.limit_per_class)
+        self._rows = {"train": train, "test": np.flatnonzero(self._listing.is_test)}
+        counts = [self._count(split) for split in SPLITS]
+        check_counts(self._listing.class_names, *counts)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the labels."""
+        return self._listing.class_names
+
+    def jobs(self, num_writers: int) -> list[Job]:
+        """Cut the work for some writers, without what is complete already.
+
+        A source that can be read at random gives a job for each class. Another must be read whole
+        for any class, so that each writer gets many classes and goes through it once.
+        """
+        done = finished_parts(self._target)
+        missing = [
+            (split, label)
+            for split in SPLITS
+            for label in range(len(self.class_names))
+            if (split, label) not in done
+        ]
+        if self._source.is_random_access:
+            return [(one,) for one in missing]
+        return [tuple(missing[n::num_writers]) for n in range(min(num_writers, len(missing)))]
+
+    def write(self, job: Job) -> int:
+        """Write the shards and parts of a job; returns the number of images in them."""
+        rows = {key: self._class_rows(*key) for key in job}
+        owner = {int(row): key for key, some in rows.items() for row in some}
+        with ExitStack() as stack:
+            stack.enter_context(strict_pillow())
+            writers = {
+                key: stack.enter_context(
+                    _ClassWriter(self._target, *key, self._stem(*key), self._settings)
+                )
+                for key in job
+            }
+            ordered = np.array(sorted(owner), dtype=np.int64)
+            for row, encoded in zip(ordered, self._source.read(ordered), strict=True):
+                writers[owner[int(row)]].add(encoded)
+            parts = {key: writer.finish() for key, writer in writers.items()}
+        for (split, label), (part, table) in parts.items():
+            write_part(self._target, split, label, part, table)
+        return sum(part.record.images for part, _ in parts.values())
+
+    def _count(self, split: SplitName) -> NDArray[np.int64]:
+        labels = self._listing.labels[self._rows[split]]
+        return np.bincount(labels, minlength=len(self.class_names))
+
+    def _class_rows(self, split: SplitName, label: int) -> NDArray[np.int64]:
+        rows = self._rows[split]
+        return rows[self._listing.labels[rows] == label]
+
+    def _stem(self, split: SplitName, label: int) -> str:
+        readable = re.sub(r"[^A-Za-z0-9_]+", "-", self.class_names[label]).strip("-")[:40]
+        return f"{split}/{label:04d}-{readable}"
+
+
+class _Shard:
+    """A shard that is being written; it takes its name when it is closed without an error."""
+
+    def __init__(self, target: Location, path: str) -> None:
+        self.path = path
+        self._upload = (target / path).atomic_write()
+        self._file = _Hashed(self._upload.__enter__())
+        self._tar = webdataset.TarWriter(
+            self._file, encoder=False, mtime=0, user="idm_ray", group="idm_ray"
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of all members so far."""
+        return int(self._tar.tarstream.offset)
+
+    def add(self, key: str, label: int, suffix: str, content: bytes) -> int:
+        """Add an image with its label; returns where its bytes begin."""
+        self._tar.write({"__key__": key, "cls": str(label).encode()})
+        self._tar.write({"__key__": key, suffix: content})
+        return self.size - _padded(len(content))
+
+    def close(self, error: BaseException | None) -> FileRecord:
+        """Finish the file, or leave nothing of it behind."""
+        if error is None:
+            self._tar.close()
+        self._upload.__exit__(type(error) if error else None, error, None)
+        return FileRecord(
+            path=self.path, size=self._file.size, sha256=self._file.digest.hexdigest()
+        )
+
+
+class _Hashed(io.RawIOBase):
+    """A file to write to that computes its checksum on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._to = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Write all of it."""
+        self._to.write(data)
+        self.digest.update(data)
+        self.size += len(data)
+        return len(data)
+
+
+class _ClassWriter:
+    """Writes one class of one split, shard after shard."""
+
+    def __init__(
+        self, target: Location, split: SplitName, label: int, stem: str, settings: ShardSettings
+    ) -> None:
+        self._target = target
+        self._label = label
+        self._stem = stem
+        self._key = f"{split}-{label:04d}"
+        self._settings = settings
+        self._tally = Tally()
+        self._shard: _Shard | None = None
+        self._written: list[FileRecord] = []
+        self._problems: list[str] = []
+        self._count = 0
+
+    def __enter__(self) -> "_ClassWriter":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._close_shard(error)
+
+    def add(self, encoded: EncodedImage) -> None:
+        """Write an image, or count it as a problem if it cannot be decoded."""
+        try:
+            content, pixels = self._prepare(encoded)
+        except UnreadableImageError as error:
+            self._problems.append(str(error))
+            return
+        shard = self._shard_for(len(content))
+        key = f"{self._key}-{self._count:07d}"
+        offset = shard.add(key, self._label, _suffix(content), content)
+        self._tally.add(content, pixels, key=key, shard=len(self._written), offset=offset)
+        self._count += 1
+
+    def finish(self) -> tuple[ClassPart, pa.Table]:
+        """Close the last shard; returns the part, with shards of this class counted from 0."""
+        self._close_shard(None)
+        part = ClassPart(
+            record=self._tally.record(),
+            shards=tuple(self._written),
+            skipped=len(self._problems),
+            problems=tuple(self._problems[:PROBLEMS_KEPT]),
+        )
+        return part, self._tally.table()
+
+    def _prepare(self, encoded: EncodedImage) -> tuple[bytes, NDArray[np.uint8]]:
+        """The bytes to store, and what they show."""
+        try:
+            content = encoded.encoded()
+        except (OSError, ValueError) as error:
+            raise UnreadableImageError(f"cannot read {encoded.name}: {error}") from error
+        stored = EncodedImage(encoded.name, lambda: content)
+        pixels = decode(stored, None)
+        size = self._settings.size
+        if size is None or pixels.shape[1:] == (size, size):
+            return content, pixels
+        resized = _encode(decode(stored, size), "JPEG" if _suffix(content) == "jpg" else "PNG")
+        return resized, decode(EncodedImage(encoded.name, lambda: resized), None)
+
+    def _shard_for(self, length: int) -> _Shard:
+        """The open shard, or the next one if this image and its label would not fit."""
+        members = 2 * _BLOCK + _padded(length) + _padded(len(str(self._label)))
+        if self._shard and self._shard.size + members > self._settings.shard_bytes:
+            self._close_shard(None)
+        if self._shard is None:
+            path = f"{self._stem}-{len(self._written):03d}.tar"
+            self._shard = _Shard(self._target, path)
+        return self._shard
+
+    def _close_shard(self, error: BaseException | None) -> None:
+        shard, self._shard = self._shard, None
+        if shard is not None:
+            self._written.append(shard.close(error))
+
+
+def _encode(pixels: NDArray[np.uint8], kind: str) -> bytes:
+    """Encode (1, H, W) or (3, H, W) pixels as JPEG or PNG."""
+    file = io.BytesIO()
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    image.save(file, kind, **({"quality": _JPEG_QUALITY} if kind == "JPEG" else {}))
+    return file.getvalue()
+
+
+def _suffix(content: bytes) -> str:
+    """The ending by which readers of WebDataset tell an image's format."""
+    for magic, suffix in _MAGIC.items():
+        if content.startswith(magic):
+            return suffix
+    return "img"
+
+
+def _padded(length: int) -> int:
+    return -(-length // _BLOCK) * _BLOCK
