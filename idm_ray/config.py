@@ -33,6 +33,10 @@ class DataConfig:
     size: int | None = None
     """Resize the shorter side to this many pixels and crop the centre square."""
 
+    classes: str | None = None
+    """Use these classes only: names with commas between them, or a text file with one per line;
+    their order is the order of the labels."""
+
     test_fraction: float = 0.2
     """Share of each class held out for testing, for a source that has no split of its own."""
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from idm_ray.config import DataConfig
+from idm_ray.data.classes import ClassSubset, parse_classes
 from idm_ray.data.digits import DigitsSource
 from idm_ray.data.folder import FolderSource
 from idm_ray.data.known import KNOWN
@@ -16,13 +17,17 @@ _DIGITS = "digits"
 
 
 def find_source(config: DataConfig) -> Source:
-    """Find the source that `config.data` names.
+    """Find the source that `config.data` names, cut down to `config.classes`.
 
     Raises:
-        DataError: There is no such word or path, or nothing in it can be a source.
+        DataError: There is no such word or path, or nothing in it can be a source; or the classes
+            are not written as they should be.
     """
     try:
-        return _find(config)
+        source = _find(config)
+        if config.classes is None:
+            return source
+        return ClassSubset(source, parse_classes(config.classes))
     except OSError as error:
         raise DataError(
             f"cannot read {str(error.filename)!r} ({error.strerror}): check the path and its "
