@@ -28,7 +28,12 @@ class DataConfig:
     """Which images, and how they are brought to one size."""
 
     data: str = "digits"
-    """digits, a folder of class folders, or Parquet files with an image and a label column."""
+    """digits, cifar10, cifar100, mnist, fashionmnist, svhn, a folder of class folders, or Parquet
+    files with an image and a label column."""
+
+    data_root: str | None = None
+    """Folder of torchvision's files for cifar10 to svhn, downloaded when missing (default:
+    torchvision in idm_ray's folder in the user's cache folder)."""
 
     size: int | None = None
     """Resize the shorter side to this many pixels and crop the centre square."""

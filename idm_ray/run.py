@@ -214,9 +214,14 @@ def absolute(config: RunConfig) -> RunConfig:
     data = config.data
     return config.replace(
         data=locate(data.data),
+        data_root=_absolute_path(data.data_root),
         classes=data.classes and write_classes(parse_classes(data.classes)),
-        cache_dir=data.cache_dir and os.path.abspath(data.cache_dir),
+        cache_dir=_absolute_path(data.cache_dir),
     )
+
+
+def _absolute_path(written: str | None) -> str | None:
+    return written and os.path.abspath(os.path.expanduser(written))
 
 
 def _default_folder(config: RunConfig, info: DatasetInfo) -> Path:
