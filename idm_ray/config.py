@@ -28,10 +28,19 @@ class DataConfig:
     """Which images, and how they are brought to one size."""
 
     data: str = "digits"
-    """digits, a folder of class folders, or Parquet files with an image and a label column."""
+    """digits, cifar10, cifar100, mnist, fashionmnist, svhn, a folder of class folders, or Parquet
+    files with an image and a label column."""
+
+    data_root: str | None = None
+    """Folder of torchvision's files for cifar10 to svhn, downloaded when missing (default:
+    torchvision in idm_ray's folder in the user's cache folder)."""
 
     size: int | None = None
     """Resize the shorter side to this many pixels and crop the centre square."""
+
+    classes: str | None = None
+    """Use these classes only: names with commas between them, or a text file with one per line;
+    their order is the order of the labels."""
 
     test_fraction: float = 0.2
     """Share of each class held out for testing, for a source that has no split of its own."""

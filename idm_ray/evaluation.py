@@ -100,7 +100,8 @@ def _info_for(card: Card, info: DatasetInfo) -> DatasetInfo:
         ours, theirs = ", ".join(card.class_names[:3]), ", ".join(info.class_names[:3])
         raise UserError(
             f"the set has {len(card.class_names)} classes ({ours}, ...), the data "
-            f"{info.num_classes} ({theirs}, ...); evaluate on the data that the set was made of"
+            f"{info.num_classes} ({theirs}, ...); evaluate on the data that the set was made "
+            "of, with the same --classes"
         )
     if info.image_shape != card.image_shape:
         raise UserError(

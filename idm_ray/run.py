@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from idm_ray import recipes
 from idm_ray.config import RunConfig
+from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
 from idm_ray.layout import Crew, condensing_work, settle
@@ -210,10 +211,17 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
 
 def absolute(config: RunConfig) -> RunConfig:
     """The config with paths that every process finds, whatever its working directory."""
-    cache_dir = config.data.cache_dir
+    data = config.data
     return config.replace(
-        data=locate(config.data.data), cache_dir=cache_dir and os.path.abspath(cache_dir)
+        data=locate(data.data),
+        data_root=_absolute_path(data.data_root),
+        classes=data.classes and write_classes(parse_classes(data.classes)),
+        cache_dir=_absolute_path(data.cache_dir),
     )
+
+
+def _absolute_path(written: str | None) -> str | None:
+    return written and os.path.abspath(os.path.expanduser(written))
 
 
 def _default_folder(config: RunConfig, info: DatasetInfo) -> Path:

@@ -18,7 +18,7 @@ from idm_ray.errors import UserError
 
 NAMES = """
 recipe
-data size test_fraction limit_per_class cache_dir
+data data_root size classes test_fraction limit_per_class cache_dir
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
@@ -32,7 +32,9 @@ OPTIONS = NAMES.split()
 OTHERS = {
     "recipe": "cifar10",
     "data": "pictures",
+    "data_root": "downloads",
     "size": 32,
+    "classes": "ant,bee",
     "test_fraction": 0.5,
     "limit_per_class": 7,
     "cache_dir": "cache",

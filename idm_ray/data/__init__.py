@@ -1,1 +1,4 @@
-"""Where images come from: sources, the decoded cache, and the samplers. No torch, no Ray."""
+"""Where images come from: sources, the decoded cache, and the samplers.
+
+No Ray; torch only where torchvision reads its data sets.
+"""

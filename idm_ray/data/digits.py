@@ -19,6 +19,7 @@ class DigitsSource:
 
     name = "digits"
     known_as = "digits"
+    is_random_access = True
 
     def identity(self) -> Iterator[str]:
         """Yield a constant: these images never change."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from idm_ray.data.listing import EncodedImage, FileEntry, Listing, list_folders
+from idm_ray.data.listing import EncodedImage, FileEntry, Listing, list_folders, some_names
 from idm_ray.data.splits import hold_out
 from idm_ray.errors import DataError
 
@@ -20,6 +20,7 @@ class FolderSource:
     """A tree of class folders, with a split or without."""
 
     known_as = None
+    is_random_access = True
 
     def __init__(self, root: Path, files: Sequence[FileEntry], test_fraction: float) -> None:
         self.name = root.name
@@ -90,11 +91,6 @@ def _test_folder(root: Path, train_classes: tuple[str, ...]) -> str:
     if unknown:
         raise DataError(
             f"expected in {root / chosen} only classes of {root / _TRAIN_FOLDER}, found "
-            f"{_some(unknown)}: add training images of them, or take them out"
+            f"{some_names(unknown)}: add training images of them, or take them out"
         )
     return chosen
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -60,6 +60,14 @@ class Source(Protocol):
     def known_as(self) -> str | None:
         """The known data set that this source is by construction, else None."""
 
+    @property
+    def is_random_access(self) -> bool:
+        """Whether reading some rows costs as much as these rows, wherever they lie.
+
+        If not, reading one class takes about as long as reading all: whoever shares out the work
+        of reading then cuts it by ranges of rows, not by classes.
+        """
+
     def identity(self) -> Iterator[str]:
         """Yield all that tells these images from others without reading them."""
 
@@ -113,6 +121,12 @@ def list_folders(folder: Path) -> tuple[str, ...]:
     return tuple(
         sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
     )
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Write the first few of some names, for messages."""
+    shown = ", ".join(map(repr, names[:3]))
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[FileEntry]:

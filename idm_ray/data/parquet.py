@@ -41,6 +41,8 @@ class ParquetSource:
     """One parquet file, or all those of a folder."""
 
     known_as = None
+    is_random_access = False
+    """The images of a class lie in all row groups, and a row group is read as a whole."""
 
     def __init__(self, path: Path, files: Sequence[FileEntry], test_fraction: float) -> None:
         """Sort the files by split.

@@ -5,24 +5,32 @@ import os
 from pathlib import Path
 
 from idm_ray.config import DataConfig
+from idm_ray.data.classes import ClassSubset, parse_classes
 from idm_ray.data.digits import DigitsSource
 from idm_ray.data.folder import FolderSource
 from idm_ray.data.known import KNOWN
 from idm_ray.data.listing import Source, list_files
 from idm_ray.data.parquet import ParquetSource
+from idm_ray.data.torchvision_sets import TORCHVISION_SETS, TorchvisionSource
 from idm_ray.errors import DataError
 
 _DIGITS = "digits"
+_WORDS = (_DIGITS, *TORCHVISION_SETS)
+"""What names a source by itself; a folder of the same name is given as a path, ./cifar10."""
 
 
 def find_source(config: DataConfig) -> Source:
-    """Find the source that `config.data` names.
+    """Find the source that `config.data` names, cut down to `config.classes`.
 
     Raises:
-        DataError: There is no such word or path, or nothing in it can be a source.
+        DataError: There is no such word or path, or nothing in it can be a source; or the classes
+            are not written as they should be.
     """
     try:
-        return _find(config)
+        source = _find(config)
+        if config.classes is None:
+            return source
+        return ClassSubset(source, parse_classes(config.classes))
     except OSError as error:
         raise DataError(
             f"cannot read {str(error.filename)!r} ({error.strerror}): check the path and its "
@@ -32,20 +40,24 @@ def find_source(config: DataConfig) -> Source:
 
 def locate(written: str) -> str:
     """The source as every process finds it, wherever it runs: the word, or an absolute path."""
-    return written if written == _DIGITS else os.path.abspath(Path(written).expanduser())
+    return written if written in _WORDS else os.path.abspath(Path(written).expanduser())
 
 
-def source_bytes(written: str) -> int:
+def source_bytes(config: DataConfig) -> int:
     """Size of all files of a source, which are read once to decode them; 0 if it is embedded."""
-    if written == _DIGITS:
+    if config.data == _DIGITS:
         return 0
-    path = Path(locate(written))
+    if config.data in TORCHVISION_SETS:
+        return TorchvisionSource(config.data, config.data_root).num_bytes
+    path = Path(locate(config.data))
     return sum(file.size for file in list_files(path)) if path.is_dir() else path.stat().st_size
 
 
 def _find(config: DataConfig) -> Source:
     if config.data == _DIGITS:
         return DigitsSource()
+    if config.data in TORCHVISION_SETS:
+        return TorchvisionSource(config.data, config.data_root)
     path = Path(locate(config.data))
     if path.is_dir():
         return _in_folder(path, config.test_fraction)
@@ -69,11 +81,14 @@ def _in_folder(path: Path, test_fraction: float) -> Source:
 
 def _not_found(written: str, path: Path) -> str:
     siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    nearest = difflib.get_close_matches(path.name, [_DIGITS, *siblings], n=1)
+    nearest = difflib.get_close_matches(path.name, [*_WORDS, *siblings], n=1)
     if nearest:
         remedy = f"did you mean {str(Path(written).with_name(nearest[0]))!r}?"
     elif written in KNOWN:
         remedy = f"it is not downloaded; give the path of a folder with the images of {written}"
     else:
         remedy = "give the path of a folder with class folders or *.parquet files"
-    return f"expected 'digits' or an existing path, found {written!r} (no such file): {remedy}"
+    return (
+        f"expected {', '.join(_WORDS)} or an existing path, found {written!r} (no such file): "
+        f"{remedy}"
+    )

@@ -67,7 +67,7 @@ def check_counts(
         if count == 0:
             raise DataError(
                 f"expected training images of every class, found none of class {name!r}: "
-                "add images or leave the class out"
+                "add images, or leave the class out with --classes"
             )
     if test_counts.sum() == 0:
         raise DataError(

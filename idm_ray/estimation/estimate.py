@@ -279,7 +279,7 @@ def _outlook(where: str, basis: str, start_s: float, found: Prediction) -> Outlo
 
 def _data_bytes(config: RunConfig, work: Work) -> dict[str, int]:
     return {
-        "source": source_bytes(config.data.data),
+        "source": source_bytes(config.data),
         "cache": work.cache_bytes,
         "condense_read": work.condense_read_bytes,
         "evaluate_read": work.evaluate_read_bytes,

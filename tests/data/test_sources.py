@@ -10,9 +10,12 @@ from tests.data.making import write_tree
     "written, remedy",
     [
         ("digts", "did you mean 'digits'"),
-        ("cifar10", "give the path of a folder with the images of cifar10"),
+        ("tinyimagenet", "give the path of a folder with the images of tinyimagenet"),
         ("qqqq", "give the path of a folder with class folders or"),
-        ("/nowhere/at/all", "expected 'digits' or an existing path, found '/nowhere/at/all'"),
+        (
+            "/nowhere/at/all",
+            "mnist, fashionmnist, svhn or an existing path, found '/nowhere/at/all'",
+        ),
     ],
 )
 def test_an_unknown_word_or_path_names_the_remedy(tmp_path, monkeypatch, written, remedy):
@@ -57,6 +60,6 @@ def test_the_size_of_a_source_is_that_of_its_files(tmp_path):
     (tmp_path / "train" / "a.png").write_bytes(b"12345")
     (tmp_path / "b.parquet").write_bytes(b"123")
     (tmp_path / ".hidden").write_bytes(b"1")
-    assert source_bytes(str(tmp_path)) == 8
-    assert source_bytes(str(tmp_path / "b.parquet")) == 3
-    assert source_bytes("digits") == 0
+    assert source_bytes(DataConfig(data=str(tmp_path))) == 8
+    assert source_bytes(DataConfig(data=str(tmp_path / "b.parquet"))) == 3
+    assert source_bytes(DataConfig()) == 0
