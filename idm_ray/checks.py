@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -84,3 +85,11 @@ def positive(name: str, value: float) -> None:
         raise wrong(name, value, "above 0")
     if value > LARGEST:
         raise wrong(name, value, f"at most {LARGEST:g}")
+
+
+def parse_bytes(name: str, text: str) -> int:
+    """Read a size such as 500MB, 1.5 GB or 2TB (powers of 1000); a bare number is bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)B?\s*", text, re.IGNORECASE)
+    if match is None:
+        raise wrong(name, text, "a size such as 500MB or 20GB")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))

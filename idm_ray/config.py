@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from idm_ray.checks import at_least, check_types, positive, refuse_unknown, wrong
+from idm_ray.checks import at_least, check_types, parse_bytes, positive, refuse_unknown, wrong
 from idm_ray.errors import UserError
 
 AutoInt = int | Literal["auto"]
@@ -48,8 +48,18 @@ class DataConfig:
     limit_per_class: int | None = None
     """Use at most this many training images of each class."""
 
+    strict: bool = False
+    """Refuse data of which any image cannot be used, instead of leaving it out with a count."""
+
+    cache: Literal["auto", "none"] = "auto"
+    """Whether decoded images are kept on disk for the next time."""
+
     cache_dir: str | None = None
     """Folder of the decoded image cache (default: idm_ray in the user's cache folder)."""
+
+    cache_limit: str | None = None
+    """Most that the cache of one data set may take, such as 20GB; the rest is decoded when needed
+    (shards only; default: until the disk is nine tenths full)."""
 
     def __post_init__(self) -> None:
         """Check each value."""
@@ -58,6 +68,8 @@ class DataConfig:
         at_least("limit_per_class", self.limit_per_class, 1)
         if not 0 < self.test_fraction < 1:
             raise wrong("test_fraction", self.test_fraction, "between 0 and 1")
+        if self.cache_limit is not None:
+            parse_bytes("cache_limit", self.cache_limit)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

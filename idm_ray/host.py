@@ -29,6 +29,14 @@ def user_cache() -> Path:
         return Path(tempfile.gettempdir(), f"idm_ray-{os.getuid()}")
 
 
+def boot_id() -> str:
+    """Tell this start of the machine from others; empty where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def keep_freed_memory() -> None:
     """Have the C library keep freed memory for the next allocation, however large.
 

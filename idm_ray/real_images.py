@@ -1,8 +1,8 @@
 """Real images as tensors: the data set as one process of a run sees it."""
 
 import platform
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -14,7 +14,14 @@ from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.synthetic import num_start_images, start_from_noise, start_from_tiles
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, ImageDataset, Split, open_dataset
-from idm_ray.data.sampling import random_set_rows, real_batch_rows, start_rows, train_batch_rows
+from idm_ray.data.sampling import (
+    Rows,
+    random_set_rows,
+    real_batch_rows,
+    start_rows,
+    train_batch_rows,
+)
+from idm_ray.data.shard_stream import CacheFiller
 from idm_ray.errors import DataError
 from idm_ray.plan import Plan
 
@@ -43,6 +50,9 @@ class RealImages:
     """
 
     def __init__(self, plan: Plan) -> None:
+        self.waited_s = 0.0
+        """Seconds in which computing waited for images."""
+        self._filler: CacheFiller | None = None
         self._plan = plan
         self._dataset = check_data(plan.config, plan.info)
         device = plan.numerics.device
@@ -57,25 +67,30 @@ class RealImages:
             the batch gives all of them, filled up with images of weight 0.
         """
         condense, train = self._plan.config.condense, self._dataset.train
-        rows = real_batch_rows(
-            train, label, condense.batch_real, seed=condense.seed, iteration=iteration
-        )
-        batch = min(condense.batch_real, max(self._plan.info.train_counts))
-        weights = torch.zeros(batch, device=self._mean.device)
+        rows, filled = self._matching_rows(iteration, label)
+        images = self._load(train, filled)
+        if iteration + 1 < condense.iterations:
+            train.images.expect(self._matching_rows(iteration + 1, label)[1])
+        weights = torch.zeros(len(filled), device=self._mean.device)
         weights[: len(rows)] = 1 / len(rows)
-        return self._load(train.images, np.resize(rows, batch)), weights
+        return images, weights
 
     def training_batch(self, model: int, step: int) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) and labels (B,) for one training step of a model of the queue."""
         train = self._dataset.train
-        rows = train_batch_rows(
-            train,
-            self._plan.config.queue.batch_train,
-            seed=self._plan.config.condense.seed,
-            model=model,
-            step=step,
-        )
-        return self._load(train.images, rows), self._labels(train, rows)
+        rows = self._training_rows(model, step)
+        return self._load(train, rows), self._labels(train, rows)
+
+    def expect_training(self, batches: Iterable[tuple[int, int]]) -> None:
+        """Prepare for training batches, (model, step), that will be asked for in this order."""
+        for model, step in batches:
+            self._dataset.train.images.expect(self._training_rows(model, step))
+
+    def fill_cache(self) -> None:
+        """Begin to stream all training images into the cache, where they come out of shards."""
+        if self._dataset.sharded is not None:
+            seed = self._plan.config.condense.seed
+            self._filler = self._dataset.sharded.fill_cache(seed=seed)
 
     def start(self, label: int) -> Tensor:
         """(ipc, C, H, W): the first synthetic images of a class."""
@@ -88,13 +103,13 @@ class RealImages:
         tiles = condense.partition if condense.start == "tiles" else 1
         count = num_start_images(condense.start, condense.ipc, tiles)
         rows = start_rows(self._dataset.train, label, count, seed=condense.seed)
-        return start_from_tiles(self._load(self._dataset.train.images, rows), tiles)
+        return start_from_tiles(self._load(self._dataset.train, rows), tiles)
 
     def random(self, label: int) -> Tensor:
         """(ipc, C, H, W): random real images of a class, whole."""
         condense = self._plan.config.condense
         rows = random_set_rows(self._dataset.train, label, condense.ipc, seed=condense.seed)
-        return self._load(self._dataset.train.images, rows)
+        return self._load(self._dataset.train, rows)
 
     def whole(self) -> TrainingImages:
         """All training images."""
@@ -102,7 +117,7 @@ class RealImages:
 
         def take(indices: Tensor) -> tuple[Tensor, Tensor]:
             rows = indices.numpy()
-            return self._load(train.images, rows), self._labels(train, rows)
+            return self._load(train, rows), self._labels(train, rows)
 
         return TrainingImages(count=len(train.images), take=take)
 
@@ -111,13 +126,38 @@ class RealImages:
         test, batch = self._dataset.test, self._plan.numerics.images_per_pass
         for first in range(0, len(test.images), batch):
             rows = np.arange(first, min(first + batch, len(test.images)))
-            yield self._load(test.images, rows), self._labels(test, rows)
+            yield self._load(test, rows), self._labels(test, rows)
 
-    def _load(self, images: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))
+    def close(self) -> None:
+        """Stop what goes on in the background."""
+        if self._filler is not None:
+            self._filler.stop()
+
+    def _matching_rows(self, iteration: int, label: int) -> tuple[Rows, Rows]:
+        """Rows of a class's images in an iteration, and these filled up to a full batch."""
+        condense = self._plan.config.condense
+        rows = real_batch_rows(
+            self._dataset.train, label, condense.batch_real, seed=condense.seed, iteration=iteration
+        )
+        return rows, np.resize(rows, min(condense.batch_real, max(self._plan.info.train_counts)))
+
+    def _training_rows(self, model: int, step: int) -> Rows:
+        config = self._plan.config
+        return train_batch_rows(
+            self._dataset.train,
+            config.queue.batch_train,
+            seed=config.condense.seed,
+            model=model,
+            step=step,
+        )
+
+    def _load(self, split: Split, rows: Rows) -> Tensor:
+        began = time.perf_counter()
+        pixels = torch.from_numpy(split.images.take(rows))
+        self.waited_s += time.perf_counter() - began
         return to_network_input(pixels.to(self._mean.device), self._mean, self._std)
 
-    def _labels(self, split: Split, rows: np.ndarray[Any, Any]) -> Tensor:
+    def _labels(self, split: Split, rows: Rows) -> Tensor:
         # Rows are sorted by class.
         labels = np.searchsorted(split.offsets, rows, side="right") - 1
         return torch.from_numpy(labels).to(self._mean.device)

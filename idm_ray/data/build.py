@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idm_ray.data.arrays import chunks, create, fingerprint, statistics
-from idm_ray.data.decode import UnreadableImageError, decode, strict_pillow
+from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
 from idm_ray.data.listing import EncodedImage, Listing, Source
 from idm_ray.data.splits import check_counts, train_rows
 from idm_ray.errors import DataError
@@ -132,12 +132,12 @@ def build(
     train = train_rows(listing, limit_per_class)
     test = np.flatnonzero(listing.is_test)
     check_counts(listing.class_names, _counts(listing, train), _counts(listing, test))
-    with strict_pillow():
-        side = _find_side(source, np.sort(np.concatenate((train, test))), size)
-        writers = [
-            _write_split(source, listing, rows, folder / name, side=side, size=size)
-            for rows, name in ((train, TRAIN_FILE), (test, TEST_FILE))
-        ]
+    ignore_pillow_warnings()
+    side = _find_side(source, np.sort(np.concatenate((train, test))), size)
+    writers = [
+        _write_split(source, listing, rows, folder / name, side=side, size=size)
+        for rows, name in ((train, TRAIN_FILE), (test, TEST_FILE))
+    ]
     problems = [text for writer in writers for _, text in sorted(writer.problems.items())]
     _check_readable(listing.class_names, writers, problems)
     num_channels = max(int(writer.channels.max()) for writer in writers)

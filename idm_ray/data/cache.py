@@ -49,8 +49,10 @@ def open_cache(source: Source, config: DataConfig) -> CachedImages:
     Raises:
         DataError: The source is unusable, or the cache folder cannot be written to.
     """
+    if config.cache == "none":
+        return _decode_without_trace(source, config)
     key = _key(source, config)
-    root = _cache_root(config.cache_dir)
+    root = cache_root(config.cache_dir)
     cached = _load(root / key)
     if cached is not None:
         return cached
@@ -59,13 +61,32 @@ def open_cache(source: Source, config: DataConfig) -> CachedImages:
         with FileLock(root / f"{key}.lock"):
             return _load(root / key) or _build(source, config, root / key)
     except OSError as error:
-        raise DataError(
-            f"expected a cache folder to write to, found {root} with: {error.strerror or error}; "
-            "give another with --cache-dir, or decode less with --size or --limit-per-class"
-        ) from error
+        raise refuse_cache(root, error) from error
 
 
-def _cache_root(cache_dir: str | None) -> Path:
+def _decode_without_trace(source: Source, config: DataConfig) -> CachedImages:
+    """Decode into files that have no name any more: they go with this process."""
+    with tempfile.TemporaryDirectory(prefix="idm_ray-") as scratch:
+        folder = Path(scratch)
+        try:
+            _decode(source, config, folder)
+        except OSError as error:
+            raise refuse_cache(folder, error) from error
+        cached = _load(folder)
+    assert cached is not None, "it was just written"
+    return cached
+
+
+def refuse_cache(root: Path, error: OSError) -> DataError:
+    """Say that a cache folder cannot be written to."""
+    return DataError(
+        f"expected a cache folder to write to, found {root} with: {error.strerror or error}; "
+        "give another with --cache-dir, or decode less with --size or --limit-per-class"
+    )
+
+
+def cache_root(cache_dir: str | None) -> Path:
+    """The folder of all caches."""
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
     return user_cache()
@@ -105,14 +126,16 @@ def _build(source: Source, config: DataConfig, target: Path) -> CachedImages:
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as scratch:
         folder = Path(scratch) / "complete"
         folder.mkdir()
-        built = build(
-            source, size=config.size, limit_per_class=config.limit_per_class, folder=folder
-        )
-        _write_synced(folder / _INFO_FILE, json.dumps(dataclasses.asdict(built), indent=1))
+        _decode(source, config, folder)
         folder.rename(target)
     cached = _load(target)
     assert cached is not None, f"{target} was just written"
     return cached
+
+
+def _decode(source: Source, config: DataConfig, folder: Path) -> None:
+    built = build(source, size=config.size, limit_per_class=config.limit_per_class, folder=folder)
+    _write_synced(folder / _INFO_FILE, json.dumps(dataclasses.asdict(built), indent=1))
 
 
 def _write_synced(path: Path, text: str) -> None:

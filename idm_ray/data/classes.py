@@ -53,7 +53,7 @@ class ClassSubset:
     def _chosen(self) -> tuple[Listing, NDArray[np.int64]]:
         """The listing, and the rows of it in the source's own listing."""
         whole = self._source.listing()
-        _check_known(self._class_names, whole.class_names, self.name)
+        check_known(self._class_names, whole.class_names, self.name)
         labels = np.full(len(whole.class_names), -1, dtype=np.int64)
         for label, name in enumerate(self._class_names):
             labels[whole.class_names.index(name)] = label
@@ -114,7 +114,12 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _check_known(chosen: Sequence[str], known: Sequence[str], source: str) -> None:
+def check_known(chosen: Sequence[str], known: Sequence[str], source: str) -> None:
+    """Refuse chosen classes that a source lacks.
+
+    Raises:
+        DataError: There are some; the nearest known one is named.
+    """
     present = set(known)
     unknown = [name for name in chosen if name not in present]
     if not unknown:

@@ -1,4 +1,4 @@
-"""A labelled image collection in memory-mapped arrays: what every other part of idm_ray reads."""
+"""A labelled image collection: what every other part of idm_ray reads."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 from idm_ray.config import DataConfig
 from idm_ray.data.build import BuiltData
 from idm_ray.data.cache import open_cache
+from idm_ray.data.images import Images, MappedImages
 from idm_ray.data.known import KNOWN, recognise
-from idm_ray.data.listing import Source
-from idm_ray.data.sources import find_source
+from idm_ray.data.shard_set import ShardSet
+from idm_ray.data.sharded import ShardedImages, open_sharded
+from idm_ray.data.sources import find_shards, find_source
+from idm_ray.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +57,8 @@ class DatasetInfo:
 class Split:
     """The images of the training or of the test split, sorted by class."""
 
-    images: NDArray[np.uint8]
-    """(N, C, H, W), a read-only memory map."""
+    images: Images
+    """N of them."""
     offsets: NDArray[np.int64]
     """(num_classes + 1,): class c is in rows offsets[c]:offsets[c + 1]."""
 
@@ -76,20 +79,48 @@ class ImageDataset:
     info: DatasetInfo
     train: Split
     test: Split
+    sharded: ShardedImages | None = None
+    """The images, if they come out of shards."""
 
 
 def open_dataset(config: DataConfig) -> ImageDataset:
-    """Open a data set, decoding it into the cache first if that was not done before.
+    """Open a data set.
+
+    Shards are read when their images are needed; any other source is decoded into the cache first,
+    if that was not done before.
 
     Raises:
         DataError: The source does not exist or cannot be used; one line says what to do.
     """
+    shards = find_shards(config)
+    dataset = _decoded(config) if shards is None else _sharded(shards, config)
+    info = dataset.info
+    if config.strict and info.skipped:
+        raise DataError(
+            f"expected only usable images, found {info.skipped} that are not (the first: "
+            f"{info.unreadable[0]}): mend or remove them, or leave out --strict"
+        )
+    return dataset
+
+
+def _decoded(config: DataConfig) -> ImageDataset:
     source = find_source(config)
     cached = open_cache(source, config)
     return ImageDataset(
-        _info(config.data, source, cached.built),
-        Split(cached.train, _offsets(cached.built.train_counts)),
-        Split(cached.test, _offsets(cached.built.test_counts)),
+        _info(config.data, source.name, source.known_as, cached.built),
+        Split(MappedImages(cached.train), _offsets(cached.built.train_counts)),
+        Split(MappedImages(cached.test), _offsets(cached.built.test_counts)),
+    )
+
+
+def _sharded(shards: ShardSet, config: DataConfig) -> ImageDataset:
+    images = open_sharded(shards, config)
+    manifest = shards.manifest
+    return ImageDataset(
+        _info(config.data, manifest.name, manifest.known_as, images.built),
+        Split(images.train, _offsets(images.built.train_counts)),
+        Split(images.test, _offsets(images.built.test_counts)),
+        images,
     )
 
 
@@ -97,13 +128,13 @@ def _offsets(counts: tuple[int, ...]) -> NDArray[np.int64]:
     return np.cumsum((0, *counts), dtype=np.int64)
 
 
-def _info(written: str, source: Source, built: BuiltData) -> DatasetInfo:
-    name = source.known_as or recognise(source.name, built.class_names, built.image_shape)
-    known = KNOWN[name] if name is not None else None
+def _info(written: str, name: str, known_as: str | None, built: BuiltData) -> DatasetInfo:
+    known_as = known_as or recognise(name, built.class_names, built.image_shape)
+    known = KNOWN[known_as] if known_as is not None else None
     return DatasetInfo(
         source=written,
-        name=source.name,
-        known_as=name,
+        name=name,
+        known_as=known_as,
         class_names=built.class_names,
         image_shape=built.image_shape,
         train_counts=built.train_counts,

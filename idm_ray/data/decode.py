@@ -1,8 +1,6 @@
 """From an encoded image to uint8 pixels: orientation, colour modes, resizing."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +35,7 @@ def decode(encoded: EncodedImage, size: int | None) -> NDArray[np.uint8]:
     """
     try:
         with encoded.open() as image:
+            _refuse_bomb(image)
             ImageOps.exif_transpose(image, in_place=True)
             plain = _to_grey(image) if image.mode in _GREY_MODES else _to_rgb(image)
             pixels = np.asarray(plain if size is None else _center_square(plain, size))
@@ -47,16 +46,22 @@ def decode(encoded: EncodedImage, size: int | None) -> NDArray[np.uint8]:
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-@contextmanager
-def strict_pillow() -> Iterator[None]:
-    """Make Pillow refuse what it would warn of as a decompression bomb, and warn of nothing else.
+def ignore_pillow_warnings() -> None:
+    """Have this process print none of Pillow's warnings: what matters is refused by `decode`.
 
-    Warning filters belong to the process, so this is entered once around all decoding threads.
+    For good, since filters belong to the process and decoding threads outlive any block of code.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    """Refuse what Pillow only warns of; it refuses itself what is twice as large."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(
+            f"{image.width}x{image.height} pixels are more than {limit}, which could be a "
+            "decompression bomb"
+        )
 
 
 def _reason(error: Exception) -> str:

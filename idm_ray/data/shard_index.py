@@ -84,12 +84,12 @@ class ShardIndex:
         names = [name for name in SCHEMA.names if name != "key"]
         return _members(self._open().read_row_group(self._group_of[number], columns=names))
 
-    def keys(self, number: int) -> list[str]:
+    def keys(self, number: int) -> pa.StringArray:
         """Parse the names of one class's images within their shards."""
         if number not in self._group_of:
-            return []
+            return pa.array([], pa.string())
         table = self._open().read_row_group(self._group_of[number], columns=["key"])
-        return list(table.column("key").to_pylist())
+        return table.column("key").combine_chunks()
 
     def _open(self) -> pq.ParquetFile:
         try:

@@ -16,7 +16,7 @@ import webdataset
 from numpy.typing import NDArray
 from PIL import Image
 
-from idm_ray.data.decode import UnreadableImageError, decode, strict_pillow
+from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
 from idm_ray.data.listing import EncodedImage, Source
 from idm_ray.data.manifest import SPLITS, FileRecord, SplitName
 from idm_ray.data.shard_parts import (
@@ -27,7 +27,7 @@ from idm_ray.data.shard_parts import (
     write_part,
 )
 from idm_ray.data.splits import check_counts, train_rows
-from idm_ray.data.tally import Tally
+from idm_ray.data.tally import Tally, measure
 from idm_ray.storage import Location
 
 _BLOCK = 512
@@ -50,6 +50,7 @@ class ShardWriter:
     """
 
     def __init__(self, source: Source, settings: ShardSettings, target: Location) -> None:
+        ignore_pillow_warnings()
         self._source = source
         self._settings = settings
         self._target = target
@@ -86,7 +87,6 @@ class ShardWriter:
         rows = {key: self._class_rows(*key) for key in job}
         owner = {int(row): key for key, some in rows.items() for row in some}
         with ExitStack() as stack:
-            stack.enter_context(strict_pillow())
             writers = {
                 key: stack.enter_context(
                     _ClassWriter(self._target, *key, self._stem(*key), self._settings)
@@ -195,7 +195,8 @@ class _ClassWriter:
         shard = self._shard_for(len(content))
         key = f"{self._key}-{self._count:07d}"
         offset = shard.add(key, self._label, _suffix(content), content)
-        self._tally.add(content, pixels, key=key, shard=len(self._written), offset=offset)
+        facts = measure(content, pixels)
+        self._tally.add(facts, key=key, shard=len(self._written), offset=offset)
         self._count += 1
 
     def finish(self) -> tuple[ClassPart, pa.Table]:

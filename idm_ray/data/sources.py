@@ -38,9 +38,23 @@ def find_source(config: DataConfig) -> Source:
         ) from error
 
 
+def find_shards(config: DataConfig) -> ShardSet | None:
+    """Open the shards that `config.data` names; None if it names another kind of source.
+
+    Raises:
+        DataError: They cannot be used.
+    """
+    if config.data in _WORDS:
+        return None
+    if is_foreign(config.data):
+        return open_foreign(config)
+    folder = Location.at(config.data)
+    return open_shards(folder) if (folder / MANIFEST_FILE).exists() else None
+
+
 def locate(written: str) -> str:
     """The source as every process finds it, wherever it runs: the word, or an absolute path."""
-    return written if written in _WORDS else os.path.abspath(Path(written).expanduser())
+    return written if written in _WORDS else Location.at(written).address
 
 
 def source_bytes(config: DataConfig) -> int:

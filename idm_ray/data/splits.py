@@ -41,7 +41,8 @@ def train_rows(listing: Listing, limit_per_class: int | None) -> NDArray[np.int6
     if limit_per_class is None:
         return rows
     labels = listing.labels[rows]
-    chosen = [_spread(rows[labels == label], limit_per_class) for label in np.unique(labels)]
+    of_classes = [rows[labels == label] for label in np.unique(labels)]
+    chosen = [some[spread(len(some), limit_per_class)] for some in of_classes]
     return np.sort(np.concatenate(chosen)) if chosen else rows
 
 
@@ -76,6 +77,12 @@ def check_counts(
         )
 
 
-def _spread(rows: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    count = min(limit, len(rows))
-    return rows[np.arange(count) * len(rows) // max(count, 1)]
+def spread(total: int, limit: int | None) -> NDArray[np.int64]:
+    """Choose at most `limit` of `total` images, evenly spread, so that sources sorted by a hidden
+    property (author, time) are not cut to one end.
+
+    Returns:
+        Ascending positions in 0..total-1.
+    """
+    count = total if limit is None else min(limit, total)
+    return np.arange(count, dtype=np.int64) * total // max(count, 1)

@@ -1,7 +1,7 @@
 """What is counted over the images of one class while their bytes pass: the class's record."""
 
 import hashlib
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -13,59 +13,89 @@ from idm_ray.data.shard_index import DIGEST_BYTES, SCHEMA
 _VALUES = np.arange(256, dtype=np.int64)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFacts:
+    """What a class's record needs to know of one image.
+
+    Attributes:
+        length: of its bytes.
+        digest: the beginning of their SHA-256.
+        channels: 1 or 3.
+        sides: height and width.
+        sums: (2, 3) int64, of values and of squared values, in red, green and blue.
+    """
+
+    length: int
+    digest: bytes
+    channels: int
+    sides: tuple[int, int]
+    sums: NDArray[np.int64]
+
+
+def measure(content: bytes, pixels: NDArray[np.uint8]) -> ImageFacts:
+    """Take down the facts of an image.
+
+    Args:
+        content: its bytes, as they are stored.
+        pixels: (1, H, W) or (3, H, W), decoded.
+    """
+    counts = np.array([np.bincount(channel.ravel(), minlength=256) for channel in pixels])
+    sums = np.array([counts @ _VALUES, counts @ _VALUES**2])
+    return ImageFacts(
+        length=len(content),
+        digest=hashlib.sha256(content).digest()[:DIGEST_BYTES],
+        channels=len(pixels),
+        sides=(pixels.shape[1], pixels.shape[2]),
+        sums=np.broadcast_to(sums, (2, 3)),  # grey counts as all three
+    )
+
+
 class Tally:
     """Adds up the images of one class of one split, in their order."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[str, int, int, int, bytes]] = []
+        self._columns: tuple[list[object], ...] = tuple([] for _ in SCHEMA)
         self._digest = hashlib.sha256()
+        self._bytes = 0
+        self._pixels = 0
         self._channels = 1
         self._sides: set[tuple[int, int]] = set()
-        self._counts = np.zeros((3, 256), dtype=np.int64)
-        """Of each 8-bit value in red, green and blue."""
+        self._sums = np.zeros((2, 3), dtype=np.int64)
 
-    def add(
-        self, content: bytes, pixels: NDArray[np.uint8], *, key: str, shard: int, offset: int
-    ) -> None:
+    def add(self, facts: ImageFacts, *, key: str, shard: int, offset: int) -> None:
         """Take in an image.
 
         Args:
-            content: its bytes, as they are stored.
-            pixels: (1, H, W) or (3, H, W), decoded.
+            facts: of it.
             key: its name in the shard.
             shard: number of the shard.
             offset: where its bytes begin in the shard.
         """
-        digest = hashlib.sha256(content).digest()[:DIGEST_BYTES]
-        self._rows.append((key, shard, offset, len(content), digest))
-        self._digest.update(digest)
-        self._channels = max(self._channels, len(pixels))
-        self._sides.add((pixels.shape[1], pixels.shape[2]))
-        for channel, counts in enumerate(self._counts):
-            values = pixels[channel % len(pixels)].ravel()  # grey counts as all three
-            counts += np.bincount(values, minlength=256)
+        row = (key, shard, offset, facts.length, facts.digest)
+        for column, value in zip(self._columns, row, strict=True):
+            column.append(value)
+        self._digest.update(facts.digest)
+        self._bytes += facts.length
+        self._pixels += facts.sides[0] * facts.sides[1]
+        self._channels = max(self._channels, facts.channels)
+        self._sides.add(facts.sides)
+        self._sums += facts.sums
 
     def record(self) -> ClassRecord:
-        """Return the sums so far."""
-        sums = (self._counts * _VALUES).sum(axis=1).tolist()
-        squares = (self._counts * _VALUES**2).sum(axis=1).tolist()
+        """Return what was added up."""
+        sums, squares = (tuple(values) for values in self._sums.tolist())
         return ClassRecord(
-            images=len(self._rows),
-            encoded_bytes=sum(length for _, _, _, length, _ in self._rows),
+            images=len(self._columns[0]),
+            encoded_bytes=self._bytes,
             digest=self._digest.hexdigest(),
             channels=self._channels,
-            sides=self._sides.copy().pop() if len(self._sides) == 1 else None,
-            pixels=int(self._counts[0].sum()),
-            sums=tuple(sums),
-            squares=tuple(squares),
+            sides=next(iter(self._sides)) if len(self._sides) == 1 else None,
+            pixels=self._pixels,
+            sums=sums,
+            squares=squares,
         )
 
     def table(self) -> pa.Table:
         """Return the rows of the index."""
-        columns = zip(*self._rows, strict=True) if self._rows else iter([()] * len(SCHEMA))
-        return pa.Table.from_arrays(list(_arrays(columns)), schema=SCHEMA)
-
-
-def _arrays(columns: Iterator[tuple[object, ...]]) -> Iterator[pa.Array]:
-    for field, column in zip(SCHEMA, columns, strict=True):
-        yield pa.array(column, field.type)
+        columns = zip(self._columns, SCHEMA, strict=True)
+        return pa.Table.from_arrays([pa.array(c, f.type) for c, f in columns], schema=SCHEMA)

@@ -1,0 +1,57 @@
+"""Loads batches in the background, in the order in which they were announced."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from idm_ray.data.images import Batch, Rows
+
+MOST_BYTES = 256 << 20
+"""Of batches that are loaded and not yet taken."""
+
+
+class ReadAhead:
+    """Batches under way; for one thread that announces and takes.
+
+    Args:
+        load: gives the images at some rows; is called from another thread.
+        image_bytes: of one image.
+    """
+
+    def __init__(self, load: Callable[[Rows], Batch], image_bytes: int) -> None:
+        self._load = load
+        self._image_bytes = image_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._loading: dict[bytes, Future[Batch]] = {}
+        self._waiting: deque[Rows] = deque()
+        self._held_bytes = 0
+
+    def expect(self, rows: Rows) -> None:
+        """Announce a batch; it is loaded as soon as there is room for it."""
+        if rows.tobytes() not in self._loading and not any(_same(rows, w) for w in self._waiting):
+            self._waiting.append(rows)
+            self._start()
+
+    def take(self, rows: Rows) -> Batch | None:
+        """Give an announced batch once it is loaded; None if it was not announced in time."""
+        loading = self._loading.pop(rows.tobytes(), None)
+        if loading is None:
+            self._waiting = deque(other for other in self._waiting if not _same(other, rows))
+            return None
+        self._held_bytes -= self._bytes(rows)
+        batch = loading.result()
+        self._start()
+        return batch
+
+    def _start(self) -> None:
+        while self._waiting and self._held_bytes + self._bytes(self._waiting[0]) <= MOST_BYTES:
+            rows = self._waiting.popleft()
+            self._held_bytes += self._bytes(rows)
+            self._loading[rows.tobytes()] = self._thread.submit(self._load, rows)
+
+    def _bytes(self, rows: Rows) -> int:
+        return len(rows) * self._image_bytes
+
+
+def _same(one: Rows, other: Rows) -> bool:
+    return one.tobytes() == other.tobytes()

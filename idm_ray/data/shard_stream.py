@@ -1,0 +1,107 @@
+"""Streams whole shards in mixed order into the node's cache, beside a run that draws from them.
+
+A run that draws from all classes needs every image sooner or later, and one request for megabytes
+is cheaper than a hundred for an image each. What is drawn does not depend on the stream: an image
+that has not passed yet is read by itself.
+"""
+
+import contextlib
+import os
+import tarfile
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import webdataset
+from filelock import FileLock, Timeout
+from webdataset import tariterators
+
+from idm_ray.data.images import Rows
+from idm_ray.data.shard_images import ShardImages
+from idm_ray.errors import IdmRayError
+from idm_ray.host import num_cores
+from idm_ray.storage import Location
+
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "img")
+_LOWEST_PRIORITY = 19
+
+
+def samples(shard: Location) -> Iterator[dict[str, Any]]:
+    """Stream the images of a shard.
+
+    Yields:
+        `__key__`, the image's name, and its encoded bytes under its suffix in lower case. Nothing
+        is decoded, and nothing else than images is read.
+    """
+
+    def opened(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for source in shards:
+            with shard.open_stream() as stream:
+                yield {**source, "stream": stream}
+
+    return iter(
+        webdataset.DataPipeline(
+            webdataset.SimpleShardList([str(shard)]),
+            opened,
+            webdataset.pipelinefilter(tariterators.tar_file_expander)(select_files=is_image),
+            webdataset.pipelinefilter(tariterators.group_by_keys)(),
+        )
+    )
+
+
+def is_image(member: str) -> bool:
+    """Whether a member's name has the ending of an image."""
+    return member.lower().endswith(tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES))
+
+
+class CacheFiller:
+    """Fills the cache with all images of a split, in threads of its own.
+
+    Args:
+        images: of the split, with a cache.
+        lock_file: held by the one process of a node that streams; another does nothing.
+        seed: of the order of shards.
+    """
+
+    def __init__(self, images: ShardImages, lock_file: Path, *, seed: int) -> None:
+        self._images = images
+        self._lock = FileLock(lock_file, blocking=False)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        with contextlib.suppress(Timeout):
+            self._lock.acquire()
+            order = np.random.default_rng(seed).permutation(images.shards_used())
+            for some in np.array_split(order, max(1, num_cores() // 2)):
+                thread = threading.Thread(target=self._fill, args=(some,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def stop(self) -> None:
+        """End once the images under way are kept; again is harmless."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._lock.release()
+
+    def _fill(self, shards: Rows) -> None:
+        with contextlib.suppress(AttributeError, OSError):
+            # Beside computing, not in its way; only Linux has priorities of threads.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        # Whoever needs an image that cannot be had will say so; this only has it sooner.
+        with contextlib.suppress(IdmRayError, OSError, ValueError, tarfile.TarError):
+            for shard in shards.tolist():
+                rows = self._images.rows_by_key(shard)
+                if not self._images.kept(np.array(list(rows.values()))).all():
+                    self._fill_from(shard, rows)
+            self._images.finish_cache()
+
+    def _fill_from(self, shard: int, rows: dict[str, int]) -> None:
+        for sample in samples(self._images.shard_location(shard)):
+            if self._stop.is_set() or self._images.cache_is_full:
+                return
+            row = rows.get(sample["__key__"])
+            if row is not None:
+                content = next(sample[s] for s in IMAGE_SUFFIXES if s in sample)
+                self._images.offer(row, content)
