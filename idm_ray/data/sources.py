@@ -8,9 +8,10 @@ from idm_ray.config import DataConfig
 from idm_ray.data.digits import DigitsSource
 from idm_ray.data.folder import FolderSource
 from idm_ray.data.known import KNOWN
-from idm_ray.data.listing import Source, list_files
+from idm_ray.data.listing import Source
 from idm_ray.data.parquet import ParquetSource
 from idm_ray.errors import DataError
+from idm_ray.local_disk import list_files
 
 _DIGITS = "digits"
 
