@@ -27,3 +27,7 @@ class ResourceError(UserError):
 
 class ActorLostError(IdmRayError):
     """A worker of the run died."""
+
+
+class StorageError(IdmRayError):
+    """A remote store went on failing, or could not be written at the end of a run."""

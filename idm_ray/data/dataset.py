@@ -11,8 +11,9 @@ from idm_ray.data.cache import open_cache
 from idm_ray.data.images import Images, MappedImages
 from idm_ray.data.known import KNOWN, recognise
 from idm_ray.data.shard_set import ShardSet
+from idm_ray.data.shard_source import find_shards
 from idm_ray.data.sharded import ShardedImages, open_sharded
-from idm_ray.data.sources import find_shards, find_source
+from idm_ray.data.sources import WORDS, find_source
 from idm_ray.errors import DataError
 
 
@@ -92,7 +93,7 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     Raises:
         DataError: The source does not exist or cannot be used; one line says what to do.
     """
-    shards = find_shards(config)
+    shards = None if config.data in WORDS else find_shards(config)
     dataset = _decoded(config) if shards is None else _sharded(shards, config)
     info = dataset.info
     if config.strict and info.skipped:

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from idm_ray.data.listing import EncodedImage, FileEntry, Listing, list_folders, some_names
+from idm_ray.data.listing import EncodedImage, Listing, list_folders, some_names
 from idm_ray.data.splits import hold_out
 from idm_ray.errors import DataError
+from idm_ray.local_disk import FileEntry
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _TRAIN_FOLDER = "train"

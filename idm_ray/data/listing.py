@@ -1,7 +1,6 @@
 """What a source of images is: labelled images numbered 0, 1, 2, ..., readable in that order."""
 
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,31 +85,6 @@ class Source(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
-    """One file below a root."""
-
-    path: str
-    """Relative to the root, with forward slashes."""
-    size: int
-    mtime_ns: int
-
-    def identity(self) -> str:
-        """Return a line that changes when the file does."""
-        return f"{self.path} {self.size} {self.mtime_ns}"
-
-
-def list_files(root: Path) -> list[FileEntry]:
-    """List the files below a folder, sorted by path; hidden files and folders are left out.
-
-    Links are followed: subsets of large data sets are often made of them.
-
-    Raises:
-        OSError: A folder cannot be read.
-    """
-    return sorted(_walk(str(root), "", frozenset()), key=lambda entry: entry.path)
-
-
 def list_folders(folder: Path) -> tuple[str, ...]:
     """Return the sorted names of the folders in a folder, without hidden ones; () if there is none.
 
@@ -127,27 +101,3 @@ def some_names(names: Sequence[str]) -> str:
     """Write the first few of some names, for messages."""
     shown = ", ".join(map(repr, names[:3]))
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
-
-
-def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[FileEntry]:
-    status = os.stat(folder)
-    here = (status.st_dev, status.st_ino)
-    if here in above:  # a link to a folder that contains it
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = prefix + entry.name
-            if entry.is_dir():
-                yield from _walk(entry.path, path + "/", above | {here})
-            else:
-                yield _file_entry(entry, path)
-
-
-def _file_entry(entry: os.DirEntry[str], path: str) -> FileEntry:
-    try:
-        status = entry.stat()
-    except OSError:  # a link to nowhere: listed, so that it is counted as an unreadable image
-        return FileEntry(path, 0, 0)
-    return FileEntry(path, status.st_size, status.st_mtime_ns)

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from idm_ray.data.listing import EncodedImage, FileEntry, Listing
+from idm_ray.data.listing import EncodedImage, Listing
 from idm_ray.data.splits import hold_out
 from idm_ray.errors import DataError
+from idm_ray.local_disk import FileEntry
 
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("label", "fine_label", "labels", "class", "target")

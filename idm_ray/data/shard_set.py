@@ -1,6 +1,7 @@
 """A set of shards that is there to be read: its manifest, its index, its files."""
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 
 import pyarrow as pa
@@ -19,12 +20,14 @@ class ShardSet:
     Args:
         manifest: of the set.
         index: its index.
-        folder: that the paths of the shards are below.
+        locations: of its shards.
     """
 
-    def __init__(self, manifest: Manifest, index: Location, folder: Location) -> None:
+    def __init__(
+        self, manifest: Manifest, index: Location, locations: Sequence[Location]
+    ) -> None:
         self.manifest = manifest
-        self.locations = tuple(folder / shard.path for shard in manifest.shards)
+        self.locations = tuple(locations)
         self.reader = ShardReader(self.locations, [shard.size for shard in manifest.shards])
         self._index_file = index
 
@@ -66,7 +69,9 @@ def open_shards(folder: Location) -> ShardSet:
     file = folder / MANIFEST_FILE
     manifest = Manifest.from_json(file.read_bytes(), str(file))
     _check_files(folder, manifest)
-    return ShardSet(manifest, folder / INDEX_FILE, folder)
+    return ShardSet(
+        manifest, folder / INDEX_FILE, [folder / shard.path for shard in manifest.shards]
+    )
 
 
 def _check_files(folder: Location, manifest: Manifest) -> None:

@@ -9,13 +9,16 @@ from idm_ray.data.classes import ClassSubset, parse_classes
 from idm_ray.data.digits import DigitsSource
 from idm_ray.data.folder import FolderSource
 from idm_ray.data.known import KNOWN
-from idm_ray.data.listing import Source, list_files
+from idm_ray.data.listing import Source
 from idm_ray.data.parquet import ParquetSource
+from idm_ray.data.shard_source import ShardSource, find_shards
 from idm_ray.data.torchvision_sets import TORCHVISION_SETS, TorchvisionSource
 from idm_ray.errors import DataError
+from idm_ray.local_disk import list_files
+from idm_ray.storage import Location
 
 _DIGITS = "digits"
-_WORDS = (_DIGITS, *TORCHVISION_SETS)
+WORDS = (_DIGITS, *TORCHVISION_SETS)
 """What names a source by itself; a folder of the same name is given as a path, ./cifar10."""
 
 
@@ -38,23 +41,9 @@ def find_source(config: DataConfig) -> Source:
         ) from error
 
 
-def find_shards(config: DataConfig) -> ShardSet | None:
-    """Open the shards that `config.data` names; None if it names another kind of source.
-
-    Raises:
-        DataError: They cannot be used.
-    """
-    if config.data in _WORDS:
-        return None
-    if is_foreign(config.data):
-        return open_foreign(config)
-    folder = Location.at(config.data)
-    return open_shards(folder) if (folder / MANIFEST_FILE).exists() else None
-
-
 def locate(written: str) -> str:
     """The source as every process finds it, wherever it runs: the word, or an absolute path."""
-    return written if written in _WORDS else Location.at(written).address
+    return written if written in WORDS else Location.at(written).address
 
 
 def source_bytes(config: DataConfig) -> int:
@@ -63,6 +52,9 @@ def source_bytes(config: DataConfig) -> int:
         return 0
     if config.data in TORCHVISION_SETS:
         return TorchvisionSource(config.data, config.data_root).num_bytes
+    shards = find_shards(config)
+    if shards is not None:
+        return sum(shard.size for shard in shards.manifest.shards)
     path = Path(locate(config.data))
     return sum(file.size for file in list_files(path)) if path.is_dir() else path.stat().st_size
 
@@ -72,6 +64,9 @@ def _find(config: DataConfig) -> Source:
         return DigitsSource()
     if config.data in TORCHVISION_SETS:
         return TorchvisionSource(config.data, config.data_root)
+    shards = find_shards(config)
+    if shards is not None:
+        return ShardSource(shards)
     path = Path(locate(config.data))
     if path.is_dir():
         return _in_folder(path, config.test_fraction)
@@ -95,7 +90,7 @@ def _in_folder(path: Path, test_fraction: float) -> Source:
 
 def _not_found(written: str, path: Path) -> str:
     siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    nearest = difflib.get_close_matches(path.name, [*_WORDS, *siblings], n=1)
+    nearest = difflib.get_close_matches(path.name, [*WORDS, *siblings], n=1)
     if nearest:
         remedy = f"did you mean {str(Path(written).with_name(nearest[0]))!r}?"
     elif written in KNOWN:
@@ -103,6 +98,6 @@ def _not_found(written: str, path: Path) -> str:
     else:
         remedy = "give the path of a folder with class folders or *.parquet files"
     return (
-        f"expected {', '.join(_WORDS)} or an existing path, found {written!r} (no such file): "
+        f"expected {', '.join(WORDS)} or an existing path, found {written!r} (no such file): "
         f"{remedy}"
     )

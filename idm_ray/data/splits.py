@@ -78,8 +78,7 @@ def check_counts(
 
 
 def spread(total: int, limit: int | None) -> NDArray[np.int64]:
-    """Choose at most `limit` of `total` images, evenly spread, so that sources sorted by a hidden
-    property (author, time) are not cut to one end.
+    """Choose at most `limit` of `total` images, evenly spread.
 
     Returns:
         Ascending positions in 0..total-1.

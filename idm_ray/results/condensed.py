@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from idm_ray.errors import CondensedSetError
-from idm_ray.results.atomic import atomic_write
+from idm_ray.local_disk import atomic_write
 from idm_ray.results.card import Card, seal
 from idm_ray.results.columns import ColumnHash, make_rows, make_schema, pixels_of, rows_per_group
 from idm_ray.results.footer import seal_footer

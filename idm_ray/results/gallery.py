@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from idm_ray.errors import UserError
-from idm_ray.results.atomic import atomic_write
+from idm_ray.local_disk import atomic_write
 from idm_ray.results.gallery_layout import MARGIN_PX, TITLE_PX, Layout, choose_layout
 from idm_ray.results.pictures import to_picture, to_uint8
 

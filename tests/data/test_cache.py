@@ -10,8 +10,8 @@ import pytest
 from idm_ray.config import DataConfig
 from idm_ray.data.cache import open_cache
 from idm_ray.data.folder import FolderSource
-from idm_ray.data.listing import list_files
 from idm_ray.errors import DataError
+from idm_ray.local_disk import list_files
 from tests.data.making import opened, picture, write_tree
 
 

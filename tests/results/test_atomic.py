@@ -3,7 +3,8 @@ import os
 
 import pytest
 
-from idm_ray.results.atomic import atomic_write, write_json, write_text
+from idm_ray.local_disk import atomic_write
+from idm_ray.results.atomic import write_json, write_text
 
 
 def test_a_written_file_holds_what_was_written_and_nothing_else_is_left(tmp_path):

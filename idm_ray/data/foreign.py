@@ -1,0 +1,299 @@
+"""WebDataset shards that others wrote: classes mixed, labels beside the images, no index.
+
+They are read once from beginning to end to find every image and to check that it can be decoded;
+the index stays in the cache folder, and from then on they are used like shards of our own.
+"""
+
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import IO
+
+import braceexpand
+import numpy as np
+from filelock import FileLock
+from webdataset.tariterators import base_plus_ext
+
+from idm_ray.config import DataConfig
+from idm_ray.data.cache import cache_root, refuse_cache
+from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
+from idm_ray.data.listing import EncodedImage
+from idm_ray.data.manifest import INDEX_FILE, MANIFEST_FILE, SPLITS, FileRecord, Manifest
+from idm_ray.data.shard_index import write_index
+from idm_ray.data.shard_set import ShardSet
+from idm_ray.data.shard_stream import IMAGE_SUFFIXES
+from idm_ray.data.splits import hold_out
+from idm_ray.data.tally import ImageFacts, Tally, measure
+from idm_ray.errors import DataError
+from idm_ray.host import num_cores
+from idm_ray.storage import Location
+
+_FORMAT = 1
+"""Part of every key: raise it when the same shards would be indexed differently."""
+_BLOCK = 512
+_LABEL_KEYS = ("label", "cls", "class", "target")
+_LARGEST_MEMBER = 1 << 28
+"""Bytes of an encoded image; what claims more is no image of a data set."""
+_PROBLEMS_KEPT = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """A labelled image in a shard."""
+
+    key: str
+    label: str
+    offset: int
+    facts: ImageFacts
+
+
+@dataclass(kw_only=True, slots=True)
+class _Sample:
+    """Members of one key, as they come."""
+
+    key: str
+    image: tuple[int, bytes] | None = None
+    label: str | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Scanned:
+    """A shard that was read from beginning to end."""
+
+    sha256: str = ""
+    size: int = 0
+    images: list[_Found] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def is_foreign(written: str) -> bool:
+    """Whether a source is written as tar files, such as data/{000..099}.tar."""
+    return re.search(r"\.(tar|tgz|tar\.\w+)$", written.partition("?")[0]) is not None
+
+
+def open_foreign(config: DataConfig) -> ShardSet:
+    """Open tar files of strangers, after indexing them if nobody has yet.
+
+    Nothing is extracted and nothing is unpickled: links, devices and members that are neither
+    images nor labels are passed over.
+
+    Raises:
+        DataError: A shard is missing, cut short or compressed, or no image can be used.
+    """
+    shards = [Location.at(path) for path in _expand(config.data)]
+    key = _key(shards, config.test_fraction)
+    root = cache_root(config.cache_dir) / "index"
+    folder = Location.at(root / key)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{key}.lock"):
+            if not (folder / MANIFEST_FILE).exists():
+                _index(shards, config.test_fraction, folder)
+    except OSError as error:
+        raise refuse_cache(root, error) from error
+    manifest = Manifest.from_json((folder / MANIFEST_FILE).read_bytes(), str(folder))
+    return ShardSet(manifest, folder / INDEX_FILE, shards)
+
+
+def _expand(written: str) -> list[str]:
+    path = written.partition("?")[0]
+    if not path.endswith(".tar"):
+        raise DataError(
+            f"expected plain tar files, found {path}: compressed ones cannot be read at random; "
+            "unpack them (gunzip), or write shards of the images with idm-ray shards"
+        )
+    return list(braceexpand.braceexpand(written))
+
+
+def _key(shards: Sequence[Location], test_fraction: float) -> str:
+    digest = hashlib.sha256(f"{_FORMAT} {test_fraction!r}\0".encode())
+    listed = {
+        folder: {entry.path: entry for entry in folder.files()}
+        for folder in dict.fromkeys(shard.parent for shard in shards)
+    }
+    for shard in shards:
+        entry = listed[shard.parent].get(shard.name)
+        if entry is None:
+            raise DataError(
+                f"expected {shard}, one of {len(shards)} shards, found no such file: correct the "
+                "numbers in braces, or copy the missing shards"
+            )
+        digest.update(f"{shard} {entry.size} {entry.mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+def _index(shards: Sequence[Location], test_fraction: float, folder: Location) -> None:
+    """Write index and manifest, the manifest last."""
+    ignore_pillow_warnings()
+    with ThreadPoolExecutor(num_cores()) as pool:
+        scanned = list(pool.map(_scan, shards))
+    problems = [problem for one in scanned for problem in one.problems]
+    found = [(n, image) for n, one in enumerate(scanned) for image in one.images]
+    if not found:
+        reason = f" (the first problem: {problems[0]})" if problems else ""
+        raise DataError(
+            f"expected images ({' '.join(IMAGE_SUFFIXES)}) with labels (cls or json) in "
+            f"{shards[0]}, found none{reason}: give shards in WebDataset's form"
+        )
+    names = _class_names({image.label for _, image in found})
+    number = {name: label for label, name in enumerate(names)}
+    labels = np.array([number[image.label] for _, image in found])
+    is_test = hold_out(labels, test_fraction)
+    tallies = [[Tally() for _ in names] for _ in SPLITS]
+    for (shard, image), label, held_out in zip(found, labels, is_test, strict=True):
+        tally = tallies[int(held_out)][label]
+        tally.add(image.facts, key=image.key, shard=shard, offset=image.offset)
+    index = write_index(tally.table() for of_split in tallies for tally in of_split)
+    (folder / INDEX_FILE).write_bytes(index)
+    train, test = (tuple(tally.record() for tally in of_split) for of_split in tallies)
+    manifest = Manifest(
+        name=shards[0].parent.name,
+        known_as=None,
+        class_names=names,
+        train=train,
+        test=test,
+        shards=tuple(
+            FileRecord(path=str(shard), size=one.size, sha256=one.sha256)
+            for shard, one in zip(shards, scanned, strict=True)
+        ),
+        index=FileRecord(
+            path=INDEX_FILE, size=len(index), sha256=hashlib.sha256(index).hexdigest()
+        ),
+        skipped=len(problems),
+        problems=tuple(problems[:_PROBLEMS_KEPT]),
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.to_json())
+
+
+def _class_names(labels: set[str]) -> tuple[str, ...]:
+    if all(re.fullmatch(r"\d+", label) for label in labels):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))
+
+
+def _scan(shard: Location) -> _Scanned:
+    """Read a shard from beginning to end."""
+    scanned = _Scanned()
+    with shard.open_stream() as stream:
+        hashed = _Hashed(stream)
+        try:
+            with tarfile.open(fileobj=hashed, mode="r|", bufsize=1 << 20) as tar:
+                seen: set[str] = set()
+                for sample in _samples(tar, scanned.problems):
+                    _take(sample, shard, seen, scanned)
+                end = tar.offset
+        except (tarfile.TarError, EOFError) as error:
+            raise _cut_short(shard, scanned, str(error)) from error
+        hashed.read_rest()
+    scanned.size, scanned.sha256 = hashed.size, hashed.digest.hexdigest()
+    if end + _BLOCK > scanned.size:  # the block of zeros that ends every tar file
+        raise _cut_short(shard, scanned, "its end is missing")
+    return scanned
+
+
+def _cut_short(shard: Location, scanned: _Scanned, reason: str) -> DataError:
+    last = f"after {scanned.images[-1].key}" if scanned.images else "before its first image"
+    return DataError(f"expected a whole tar file, found {shard} damaged {last} ({reason}): copy it")
+
+
+class _Hashed:
+    """A file to read from that computes its checksum on the way."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def read(self, count: int) -> bytes:
+        """Read on."""
+        data = self._file.read(count)
+        self.digest.update(data)
+        self.size += len(data)
+        return data
+
+    def read_rest(self) -> None:
+        """Read to the end."""
+        while self.read(1 << 20):
+            pass
+
+
+def _samples(tar: tarfile.TarFile, problems: list[str]) -> Iterator[_Sample]:
+    """Put neighbouring members of one key together."""
+    sample: _Sample | None = None
+    for member in tar:
+        tar.members = []  # else they would be kept
+        key, suffix = base_plus_ext(member.name)
+        if member.isdir() or key is None:
+            continue
+        if not _is_plain(member):
+            problems.append(f"{member.name} is no plain file inside the tar: ignored")
+            continue
+        if sample is None or key != sample.key:
+            if sample is not None:
+                yield sample
+            sample = _Sample(key=key)
+        _add_member(sample, tar, member, suffix.lower())
+    if sample is not None:
+        yield sample
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    path = PurePosixPath(member.name)
+    return member.isreg() and not path.is_absolute() and ".." not in path.parts
+
+
+def _add_member(
+    sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str
+) -> None:
+    """Keep an image's bytes or a label; anything else is not even read."""
+    if suffix not in (*IMAGE_SUFFIXES, "cls", "json") or member.size > _LARGEST_MEMBER:
+        return
+    file = tar.extractfile(member)
+    assert file is not None, "a regular member has content"
+    content = file.read()
+    if len(content) < member.size:
+        raise EOFError(f"{member.name} is cut short")
+    if suffix == "cls":
+        sample.label = content.decode(errors="replace").strip() or None
+    elif suffix == "json":
+        sample.label = sample.label or _label_in(content)
+    else:
+        sample.image = (member.offset_data, content)
+
+
+def _label_in(content: bytes) -> str | None:
+    try:
+        values = json.loads(content)
+    except ValueError:
+        return None
+    if not isinstance(values, dict):
+        return None
+    labels = [values[key] for key in _LABEL_KEYS if isinstance(values.get(key), int | str)]
+    return str(labels[0]) if labels else None
+
+
+def _take(sample: _Sample, shard: Location, seen: set[str], scanned: _Scanned) -> None:
+    """Check a sample and take it, or say why it is left out."""
+    where = f"{sample.key} in {shard}"
+    if sample.image is None:
+        return
+    if sample.label is None:
+        scanned.problems.append(f"{where} has no label (cls, or {_LABEL_KEYS} in json)")
+    elif sample.key in seen:
+        scanned.problems.append(f"{where} is there twice: the first is used")
+    else:
+        offset, content = sample.image
+        try:
+            pixels = decode(EncodedImage(where, lambda: content), None)
+        except UnreadableImageError as error:
+            scanned.problems.append(str(error))
+            return
+        facts = measure(content, pixels)
+        seen.add(sample.key)
+        found = _Found(key=sample.key, label=sample.label, offset=offset, facts=facts)
+        scanned.images.append(found)
