@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -110,6 +111,42 @@ def evaluate(
     terminal.show(evaluation_table(found))
     if json_file is not None:
         write_json(json_file, dataclasses.asdict(found))
+
+
+@cli.command(cls=GroupedCommand)
+@click.argument("source")
+@click.option("--out", required=True, help="New folder of the shards, or a URI.")
+@click.option(
+    "--shard-mb",
+    type=float,
+    default=256.0,
+    show_default=True,
+    help="Largest size of a shard, in millions of bytes.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the shards that --out holds.")
+@config_options(
+    ["size", "classes", "test_fraction", "limit_per_class", "strict", "data_root", "local"]
+)
+def shards(source: str, out: str, shard_mb: float, overwrite: bool, **given: Any) -> None:
+    """Write the images of SOURCE as WebDataset shards, each of one class, with their index.
+
+    Encoded images are kept as they are, unless --size asks for resizing. Writing that was
+    interrupted goes on where it was when the command is given again.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    from idm_ray.sharding import write_shards  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.tables import shards_table  # noqa: PLC0415
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
+
+    terminal = Terminal()
+    began = time.monotonic()
+    try:
+        manifest = write_shards(
+            source, out=out, shard_mb=shard_mb, overwrite=overwrite, listener=terminal, **options
+        )
+    finally:
+        terminal.close()
+    terminal.show(shards_table(manifest, out, time.monotonic() - began))
 
 
 @cli.command(cls=GroupedCommand)

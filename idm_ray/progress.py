@@ -39,6 +39,14 @@ class Progress:
     waiting: float
 
 
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """Some of the steps of what was started are done; `info` for people."""
+
+    done: int
+    info: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Busy:
     """Seconds of computing.

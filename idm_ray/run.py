@@ -15,7 +15,7 @@ from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
 from idm_ray.layout import Crew, condensing_work, settle
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.progress import Announcement, Busy, Evaluated, Progress
+from idm_ray.progress import Advanced, Announcement, Busy, Evaluated, Progress
 from idm_ray.report import (
     SUBJECTS,
     RateMeter,
@@ -46,7 +46,7 @@ class Finished:
     summary: Mapping[str, Any]
 
 
-Event = Announcement | Started | Progress | Evaluated | Finished
+Event = Announcement | Started | Advanced | Progress | Evaluated | Finished
 Listener = Callable[[Event], None]
 
 

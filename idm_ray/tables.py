@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from idm_ray.bench.compare import Comparison, Result
+from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
 from idm_ray.terminal import accuracy_text, duration_text
@@ -31,6 +32,26 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         table.add_column(name, justify="right")
     for network, result in evaluation.networks.items():
         table.add_row(network, accuracy_text(result), str(result["repeats"]), str(result["epochs"]))
+    return table
+
+
+def shards_table(manifest: Manifest, out: str, seconds: float) -> Table:
+    """What was written: images of each class, and their size."""
+    stored = sum(shard.size for shard in manifest.shards)
+    images = sum(r.images for r in (*manifest.train, *manifest.test))
+    title = (
+        f"{out}: {images} images of {len(manifest.class_names)} classes, {len(manifest.shards)} "
+        f"shards, {rich.filesize.decimal(stored)}, {duration_text(seconds)}"
+    )
+    table = Table(title=escape(title), title_justify="left", min_width=len(title))
+    table.add_column("class")
+    for name in ("training images", "test images", "size"):
+        table.add_column(name, justify="right")
+    for name, train, test in zip(manifest.class_names, manifest.train, manifest.test, strict=True):
+        size = rich.filesize.decimal(train.encoded_bytes + test.encoded_bytes)
+        table.add_row(escape(name), str(train.images), str(test.images), size)
+    if manifest.skipped:
+        table.caption = f"left out {manifest.skipped}: {escape('; '.join(manifest.problems))}"
     return table
 
 

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from idm_ray.progress import Announcement, Evaluated, Progress
+from idm_ray.progress import Advanced, Announcement, Evaluated, Progress
 from idm_ray.run import Event, Finished, Started
 
 # Plain lines come at most this often, so that a log of a long run stays readable.
@@ -58,6 +58,8 @@ class Terminal:
             self._start(event)
         elif isinstance(event, Progress):
             self._advance(event.iteration, _losses(event))
+        elif isinstance(event, Advanced):
+            self._advance(event.done, event.info)
         elif isinstance(event, Evaluated):
             self._evaluated(event)
         elif isinstance(event, Finished):

@@ -45,11 +45,13 @@ class ShardSettings:
         size: as `decode` takes it; None keeps the encoded bytes as they are.
         shard_bytes: a shard ends before it would grow beyond this.
         limit_per_class: as `splits.train_rows` takes it.
+        strict: refuse an image that cannot be used instead of leaving it out; decides no byte.
     """
 
     size: int | None
     shard_bytes: int
     limit_per_class: int | None
+    strict: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,6 +187,7 @@ def _unpack_part(content: bytes) -> tuple[ClassPart, pa.Table]:
 def _plan(source: Source, settings: ShardSettings) -> bytes:
     digest = hashlib.sha256("\0".join(source.identity()).encode(errors="surrogateescape"))
     plan = {"source": digest.hexdigest(), **dataclasses.asdict(settings)}
+    del plan["strict"]
     return json.dumps(plan, indent=1).encode()
 
 
@@ -201,3 +204,6 @@ def _remove_set(target: Location) -> None:
 def _remove_parts(target: Location) -> None:
     for entry in (target / _PARTS).files():
         (target / _PARTS / entry.path).delete()
+    folder = (target / _PARTS).local
+    if folder is not None and folder.is_dir():
+        folder.rmdir()

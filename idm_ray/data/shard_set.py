@@ -23,9 +23,7 @@ class ShardSet:
         locations: of its shards.
     """
 
-    def __init__(
-        self, manifest: Manifest, index: Location, locations: Sequence[Location]
-    ) -> None:
+    def __init__(self, manifest: Manifest, index: Location, locations: Sequence[Location]) -> None:
         self.manifest = manifest
         self.locations = tuple(locations)
         self.reader = ShardReader(self.locations, [shard.size for shard in manifest.shards])

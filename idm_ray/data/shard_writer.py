@@ -190,6 +190,8 @@ class _ClassWriter:
         try:
             content, pixels = self._prepare(encoded)
         except UnreadableImageError as error:
+            if self._settings.strict:
+                raise
             self._problems.append(str(error))
             return
         shard = self._shard_for(len(content))

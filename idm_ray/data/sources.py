@@ -1,7 +1,6 @@
 """From what the user wrote after --data to a source of images."""
 
 import difflib
-import os
 from pathlib import Path
 
 from idm_ray.config import DataConfig

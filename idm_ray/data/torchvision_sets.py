@@ -16,9 +16,10 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from idm_ray.data.known import KNOWN
-from idm_ray.data.listing import EncodedImage, FileEntry, Listing
+from idm_ray.data.listing import EncodedImage, Listing
 from idm_ray.errors import DataError
 from idm_ray.host import user_cache
+from idm_ray.local_disk import FileEntry
 
 _STALLED_S = 60.0
 """A download that brings nothing for so long has failed."""
