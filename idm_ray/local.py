@@ -65,6 +65,7 @@ class LocalRunner:
         self.peak_memory_bytes = 0
         self._marks = marks
         self._images: Images
+        self._queue: QueueWorker | None = None
 
     def start(self) -> tuple[str, ...]:
         """Build the queue and the one worker that owns all groups."""
@@ -77,11 +78,13 @@ class LocalRunner:
         iterations, num_groups = self.plan.config.condense.iterations, len(self.plan.groups)
         collector = Collector(iterations=iterations, num_groups=num_groups, num_workers=1)
         reported_at = 0.0
+        queue = self._queue
+        assert queue is not None, "start comes first"
         for iteration in range(iterations):
             began = time.perf_counter()
-            matched = self._worker.run(iteration, [self._queue.begin(iteration)])
+            matched = self._worker.run(iteration, [queue.begin(iteration)])
             collector.add_worker(matched)
-            collector.add_queue(self._queue.train(iteration))
+            collector.add_queue(queue.train(iteration))
             seconds = time.perf_counter() - began
             self.seconds += seconds
             self.busy = Busy(
@@ -112,4 +115,6 @@ class LocalRunner:
         write_results(folder, self._images, card)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Stop what goes on in the background."""
+        if self._queue is not None:
+            self._queue.close()

@@ -1,14 +1,14 @@
 """What a run tells while it goes on: reports of many workers made into one line per interval."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.plan import EvaluationJob
-from idm_ray.workers import WorkerReport
+from idm_ray.workers import QueueWorkerReport, WorkerReport
 
 # Enough lines for a smooth curve, few enough to read.
 MAX_REPORTS = 500
@@ -31,12 +31,16 @@ class Progress:
         losses: matching loss and regularization, summed over classes.
         queue: the queue's state; empty while it has not reported for these iterations.
         waiting: share of the time that class workers did not compute.
+        data: what real images took.
+        notes: what people should know of.
     """
 
     iteration: int
     losses: dict[str, float]
     queue: dict[str, float]
     waiting: float
+    data: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Collector:
         self._losses = np.zeros((2, iterations))
         self._queue: dict[int, QueueReport] = {}
         self._busy_s = 0.0
+        self._matching, self._training = _DataSums(), _DataSums()
         self._finished = 0
         self._reported = 0
 
@@ -99,6 +104,7 @@ class Collector:
     def add_worker(self, report: WorkerReport) -> None:
         """Take in what a class worker did."""
         self._busy_s += report.busy_s
+        self._matching.add(report)
         for group in report.groups:
             there = slice(group.first_iteration, group.first_iteration + len(group.matching))
             self._losses[0, there] += group.matching.sum(axis=1)
@@ -107,9 +113,10 @@ class Collector:
         while self._finished < self._iterations and self._missing[self._finished] == 0:
             self._finished += 1
 
-    def add_queue(self, report: QueueReport) -> None:
-        """Take in what the queue did in an iteration."""
-        self._queue[report.iteration] = report
+    def add_queue(self, report: QueueWorkerReport) -> None:
+        """Take in what the queue worker did."""
+        self._training.add(report)
+        self._queue |= {one.iteration: one for one in report.iterations}
 
     def due(self, elapsed_s: float) -> Iterator[Progress]:
         """At most one report, when enough iterations were finished.
@@ -131,8 +138,40 @@ class Collector:
                 [self._queue.pop(i) for i in range(there.start, there.stop) if i in self._queue]
             ),
             waiting=max(0.0, 1 - self._busy_s / max(elapsed_s * self._num_workers, 1e-9)),
+            data={
+                **self._matching.summary("matching"),
+                **self._training.summary("training"),
+            },
+            notes=(*self._matching.notes, *self._training.notes),
         )
         self._reported, self._busy_s = self._finished, 0.0
+        self._matching, self._training = _DataSums(), _DataSums()
+
+
+class _DataSums:
+    """What real images took, in one kind of worker."""
+
+    def __init__(self) -> None:
+        self.notes: tuple[str, ...] = ()
+        self._busy_s = self._waited_s = 0.0
+        self._decoded = self._bytes_read = 0
+
+    def add(self, report: WorkerReport | QueueWorkerReport) -> None:
+        """Take in the report of a call."""
+        self.notes += report.data.notes
+        self._busy_s += report.busy_s
+        self._waited_s += report.data.waited_s
+        self._decoded += report.data.decoded
+        self._bytes_read += report.data.bytes_read
+
+    def summary(self, kind: str) -> dict[str, float]:
+        """Flat numbers; what is zero without shards is left out without them."""
+        sums = {
+            f"{kind}_data_waiting": self._waited_s / max(self._busy_s, 1e-9),
+            f"{kind}_images_decoded": self._decoded,
+            f"{kind}_bytes_read": self._bytes_read,
+        }
+        return {name: value for name, value in sums.items() if value}
 
 
 def _summarise(reports: list[QueueReport]) -> dict[str, float]:

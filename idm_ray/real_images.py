@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,6 +43,23 @@ def check_data(config: RunConfig, info: DatasetInfo) -> ImageDataset:
     return dataset
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataReport:
+    """What real images took since the report before.
+
+    Attributes:
+        waited_s: seconds in which computing waited for them.
+        decoded: how many were decoded.
+        bytes_read: out of shards and their index.
+        notes: what people should know of, each told once.
+    """
+
+    waited_s: float = 0.0
+    decoded: int = 0
+    bytes_read: int = 0
+    notes: tuple[str, ...] = ()
+
+
 class RealImages:
     """Real images as normalised tensors on the device of a run.
 
@@ -50,8 +68,8 @@ class RealImages:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.waited_s = 0.0
-        """Seconds in which computing waited for images."""
+        self._waited_s = 0.0
+        self._reported = DataReport()
         self._filler: CacheFiller | None = None
         self._plan = plan
         self._dataset = check_data(plan.config, plan.info)
@@ -128,6 +146,23 @@ class RealImages:
             rows = np.arange(first, min(first + batch, len(test.images)))
             yield self._load(test, rows), self._labels(test, rows)
 
+    def report(self) -> DataReport:
+        """What images took since the last report."""
+        sharded, before = self._dataset.sharded, self._reported
+        now = DataReport(
+            waited_s=self._waited_s,
+            decoded=sharded.train.images_decoded if sharded else 0,
+            bytes_read=sharded.bytes_read if sharded else 0,
+            notes=sharded.notes if sharded else (),
+        )
+        self._reported = now
+        return DataReport(
+            waited_s=now.waited_s - before.waited_s,
+            decoded=now.decoded - before.decoded,
+            bytes_read=now.bytes_read - before.bytes_read,
+            notes=now.notes[len(before.notes) :],
+        )
+
     def close(self) -> None:
         """Stop what goes on in the background."""
         if self._filler is not None:
@@ -154,7 +189,7 @@ class RealImages:
     def _load(self, split: Split, rows: Rows) -> Tensor:
         began = time.perf_counter()
         pixels = torch.from_numpy(split.images.take(rows))
-        self.waited_s += time.perf_counter() - began
+        self._waited_s += time.perf_counter() - began
         return to_network_input(pixels.to(self._mean.device), self._mean, self._std)
 
     def _labels(self, split: Split, rows: Rows) -> Tensor:

@@ -131,6 +131,7 @@ def metrics_line(event: Progress | Evaluated, seconds: float) -> dict[str, Any]:
         **event.losses,
         **event.queue,
         "waiting": event.waiting,
+        **event.data,
     }
 
 

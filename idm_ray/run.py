@@ -140,6 +140,8 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     for event in runner.condense():
         seconds = time.perf_counter() - began
         folder.log(metrics_line(event, seconds) | rate.measure(event, seconds))
+        for note in event.notes if isinstance(event, Progress) else ():
+            listener(Announcement(note, warning=True))
         listener(event)
     # The result is safe before its evaluation, which takes longer than condensing small sets.
     runner.write(folder.path, make_card(plan, evaluation=None))

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from idm_ray.algorithm.randomness import generator
 from idm_ray.host import keep_freed_memory, user_cache
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.real_images import RealImages
+from idm_ray.real_images import DataReport, RealImages
 
 Images = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -37,10 +37,12 @@ class WorkerReport:
     Attributes:
         groups: losses of each of its groups.
         busy_s: seconds from the call's start to its end.
+        data: what its images took.
     """
 
     groups: tuple[GroupReport, ...]
     busy_s: float
+    data: DataReport = field(default_factory=DataReport)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +52,12 @@ class QueueWorkerReport:
     Attributes:
         iterations: the queue at each iteration whose training is over.
         busy_s: seconds from the call's start to its end.
+        data: what its images took.
     """
 
     iterations: tuple[QueueReport, ...]
     busy_s: float
+    data: DataReport = field(default_factory=DataReport)
 
 
 def _prepare_process(numerics: Numerics) -> None:
@@ -77,11 +81,13 @@ class QueueWorker:
 
     def __init__(self, plan: Plan) -> None:
         _prepare_process(plan.numerics)
+        self._real = RealImages(plan)
+        self._real.fill_cache()
         self._server = ModelServer(
             plan.config.queue,
             plan.build_network(),
             plan.numerics,
-            RealImages(plan).training_batch,
+            self._real.training_batch,
             num_matched_models=plan.config.condense.num_matched_models,
             seed=plan.config.condense.seed,
         )
@@ -89,11 +95,16 @@ class QueueWorker:
 
     def begin(self, iteration: int) -> tuple[Snapshot, ...]:
         """Advance the queue; the networks to match in this iteration."""
-        return self._server.begin(iteration)
+        snapshots = self._server.begin(iteration)
+        self._real.expect_training(self._server.due())
+        return snapshots
 
-    def train(self, iteration: int) -> QueueReport:
+    def train(self, iteration: int) -> QueueWorkerReport:
         """Train the networks chosen for this iteration."""
-        return self._server.train(iteration)
+        began = time.perf_counter()
+        report = self._train(iteration)
+        busy_s = time.perf_counter() - began
+        return QueueWorkerReport(iterations=(report,), busy_s=busy_s, data=self._real.report())
 
     def serve(
         self, first: int, last: int
@@ -108,21 +119,32 @@ class QueueWorker:
         reports: list[QueueReport] = []
         for iteration in range(first, last):
             reports += self._catch_up()
-            sequence.append(self._server.begin(iteration))
+            sequence.append(self.begin(iteration))
             self._untrained = iteration
         busy_s = time.perf_counter() - began
-        return sequence, QueueWorkerReport(iterations=tuple(reports), busy_s=busy_s)
+        return sequence, QueueWorkerReport(
+            iterations=tuple(reports), busy_s=busy_s, data=self._real.report()
+        )
 
     def finish(self) -> QueueWorkerReport:
         """The training that was put off."""
         began = time.perf_counter()
         reports = tuple(self._catch_up())
-        return QueueWorkerReport(iterations=reports, busy_s=time.perf_counter() - began)
+        busy_s = time.perf_counter() - began
+        return QueueWorkerReport(iterations=reports, busy_s=busy_s, data=self._real.report())
+
+    def close(self) -> None:
+        """Stop what goes on in the background."""
+        self._real.close()
 
     def _catch_up(self) -> Iterator[QueueReport]:
         if self._untrained is not None:
-            yield self._server.train(self._untrained)
+            yield self._train(self._untrained)
             self._untrained = None
+
+    def _train(self, iteration: int) -> QueueReport:
+        self._real.expect_training(self._server.due(iteration + 1))
+        return self._server.train(iteration)
 
     def peak_memory_bytes(self) -> int:
         """Largest own memory of this process so far."""
@@ -147,7 +169,8 @@ class ClassWorker:
         """Some iterations of all its groups, one for each element of `sequence`."""
         began = time.perf_counter()
         reports = tuple(g.run(first_iteration, sequence) for g in self._groups.values())
-        return WorkerReport(groups=reports, busy_s=time.perf_counter() - began)
+        busy_s = time.perf_counter() - began
+        return WorkerReport(groups=reports, busy_s=busy_s, data=self._real.report())
 
     def images(self) -> dict[int, Images]:
         """A copy of the synthetic images of each group, (I, ipc, C, H, W) by group number."""

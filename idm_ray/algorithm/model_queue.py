@@ -69,6 +69,13 @@ class ModelQueue:
             trained = self._sample(self._config.num_trained_models, "train", iteration)
         return IterationPlan(popped=popped, pushed=pushed, matched=matched, trained=trained)
 
+    def peek(self, iteration: int) -> IterationPlan:
+        """What `plan` will say of the next iteration; the queue stays as it is."""
+        state = self.state_dict()
+        plan = self.plan(iteration)
+        self.load_state_dict(state)
+        return plan
+
     def state_dict(self) -> dict[str, Any]:
         """What decides the future, as plain values."""
         return {"ids": list(self._ids), "next_id": self._next_id}

@@ -5,7 +5,7 @@ sequence, whatever the synthetic images do meanwhile.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +125,21 @@ class ModelServer:
         for model_id in self._plan.pushed:
             self._models[model_id] = self._fresh(model_id)
         return tuple(self._snapshot(model_id) for model_id in self._plan.matched)
+
+    def due(self, iteration: int | None = None) -> Iterator[tuple[int, int]]:
+        """The training batches (model, step) of an iteration, in their order.
+
+        Args:
+            iteration: the one after that which `begin` was called for last; None for that itself.
+        """
+        plan, steps = self._plan, self._config.train_steps
+        trained = () if iteration is None else plan.trained
+        if iteration is not None:
+            plan = self._queue.peek(iteration)
+        for model_id in plan.trained:
+            age = self._models[model_id].age if model_id in self._models else 0
+            first = age + steps * (model_id in trained)
+            yield from ((model_id, step) for step in range(first, first + steps))
 
     def train(self, iteration: int) -> QueueReport:
         """Train the networks chosen for an iteration; to be called after its `begin`.

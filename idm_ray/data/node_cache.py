@@ -45,9 +45,10 @@ class NodeCache:
         folder: Path,
         counts: Sequence[int],
         image_shape: tuple[int, int, int],
+        *,
         limit_bytes: int | None,
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._limit_bytes = limit_bytes
         self._image_bytes = int(np.prod(image_shape))
         self._offsets = np.cumsum((0, *counts), dtype=np.int64)
@@ -82,29 +83,29 @@ class NodeCache:
         """Make the cache outlive the machine's next start, if all images are there."""
         if not self._present.all():
             return False
-        if not (self._folder / _COMPLETE).exists():
+        if not (self.folder / _COMPLETE).exists():
             self._pixels.flush()
             self._present.flush()
-            (self._folder / _COMPLETE).touch()
+            (self.folder / _COMPLETE).touch()
         return True
 
     def _is_usable(self) -> bool:
         """Whether the files fit, and no power failure can have taken pixels but not their mark."""
         sizes = {_PIXELS: np.prod(self._shape), _PRESENT: self._shape[0]}
         with contextlib.suppress(OSError):
-            fits = all((self._folder / name).stat().st_size == n for name, n in sizes.items())
-            if (self._folder / _COMPLETE).exists():
+            fits = all((self.folder / name).stat().st_size == n for name, n in sizes.items())
+            if (self.folder / _COMPLETE).exists():
                 return fits
-            return fits and (self._folder / _BOOT).read_text(encoding="utf-8") == boot_id()
+            return fits and (self.folder / _BOOT).read_text(encoding="utf-8") == boot_id()
         return False
 
     def _create(self) -> None:
         for name in (_COMPLETE, _PIXELS, _PRESENT, _RESERVED):
-            (self._folder / name).unlink(missing_ok=True)
-        (self._folder / _BOOT).write_text(boot_id(), encoding="utf-8")
-        (self._folder / _PRESENT).write_bytes(bytes(self._shape[0]))
-        (self._folder / _RESERVED).write_bytes(bytes(len(self._offsets) - 1))
-        with (self._folder / _PIXELS).open("wb") as file:
+            (self.folder / name).unlink(missing_ok=True)
+        (self.folder / _BOOT).write_text(boot_id(), encoding="utf-8")
+        (self.folder / _PRESENT).write_bytes(bytes(self._shape[0]))
+        (self.folder / _RESERVED).write_bytes(bytes(len(self._offsets) - 1))
+        with (self.folder / _PIXELS).open("wb") as file:
             file.truncate(int(np.prod(self._shape)))  # takes no space before it is reserved
 
     def _reserve(self, label: int) -> bool:
@@ -123,13 +124,13 @@ class NodeCache:
         if self._limit_bytes is not None:
             kept = int((np.diff(self._offsets) * (self._reserved > 0)).sum()) * self._image_bytes
             return "its limit is reached" if kept + size > self._limit_bytes else ""
-        usage = shutil.disk_usage(self._folder)
+        usage = shutil.disk_usage(self.folder)
         return "the disk is nearly full" if usage.free - size < _FREE_SHARE * usage.total else ""
 
     def _take_space(self, label: int, size: int) -> str:
         if not hasattr(os, "posix_fallocate"):  # macOS
             return ""
-        with (self._folder / _PIXELS).open("r+b") as file:
+        with (self.folder / _PIXELS).open("r+b") as file:
             try:
                 begin = int(self._offsets[label]) * self._image_bytes
                 os.posix_fallocate(file.fileno(), begin, size)

@@ -1,10 +1,9 @@
 """A data set out of shards: known from the manifest alone, its images read when they are needed."""
 
-import errno
 import hashlib
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -41,19 +40,36 @@ class ShardedImages:
         built: what is known of them.
         train: training images.
         test: test images.
-        cache_folder: where they are kept once decoded; None keeps nothing.
+        cache: where they are kept once decoded; None keeps nothing.
+        shards: the set.
     """
 
     built: BuiltData
     train: ShardImages
     test: ShardImages
-    cache_folder: Path | None
+    cache: NodeCache | None
+    shards: ShardSet
 
     def fill_cache(self, *, seed: int) -> CacheFiller | None:
         """Begin to stream all training images into the cache, in a random order of shards."""
-        if self.cache_folder is None:
+        if self.cache is None:
             return None
-        return CacheFiller(self.train, self.cache_folder / "streaming", seed=seed)
+        return CacheFiller(self.train, self.cache.folder / "streaming", seed=seed)
+
+    @property
+    def bytes_read(self) -> int:
+        """Out of shards and their index, by this process, so far."""
+        return self.shards.reader.bytes_requested
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know of, so far."""
+        if self.cache is None or not self.cache.full:
+            return ()
+        return (
+            f"the cache of decoded images in {self.cache.folder} takes no more, {self.cache.full}: "
+            f"the rest is decoded again whenever it is needed (on {platform.node()})",
+        )
 
 
 def open_sharded(shards: ShardSet, config: DataConfig) -> ShardedImages:
@@ -68,12 +84,12 @@ def open_sharded(shards: ShardSet, config: DataConfig) -> ShardedImages:
     shape = _shape(manifest, labels, config.size)
     views = [_view(manifest, split, labels, shape, config) for split in SPLITS]
     built = _describe(manifest, labels, shape, views, config)
-    cache, folder = _open_cache(built, config)
+    cache = _open_cache(built, config)
     train, test = (
         ShardImages(shards, view, cache, first)
         for view, first in zip(views, (0, sum(built.train_counts)), strict=True)
     )
-    return ShardedImages(built, train, test, folder)
+    return ShardedImages(built, train, test, cache, shards)
 
 
 def _labels(manifest: Manifest, classes: str | None) -> tuple[int, ...]:
@@ -142,16 +158,14 @@ def _records(manifest: Manifest, labels: Sequence[int]) -> list[ClassRecord]:
     return [record for record in records if record.images]
 
 
-def _open_cache(built: BuiltData, config: DataConfig) -> tuple[NodeCache | None, Path | None]:
+def _open_cache(built: BuiltData, config: DataConfig) -> NodeCache | None:
     if config.cache == "none":
-        return None, None
-    limit = config.cache_limit and parse_bytes("cache_limit", config.cache_limit)
+        return None
+    limit = parse_bytes("cache_limit", config.cache_limit) if config.cache_limit else None
     key = hashlib.sha256(f"{_FORMAT} shards {built.fingerprint}".encode()).hexdigest()[:32]
     folder = cache_root(config.cache_dir) / key
     counts = (*built.train_counts, *built.test_counts)
     try:
-        return NodeCache(folder, counts, built.image_shape, limit or None), folder
+        return NodeCache(folder, counts, built.image_shape, limit_bytes=limit)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return None, None
         raise refuse_cache(folder.parent, error) from error

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.pace import WINDOW
 from idm_ray.runtime.connection import fetch
+from idm_ray.workers import QueueWorkerReport
 
 # Calls by which the queue's pace is judged: longer than the usual interval between trainings, so
 # that the slow iterations among quick ones are remembered, and compilation is forgotten.
@@ -113,7 +113,7 @@ class Snapshots:
         """The calls whose results are still to come."""
         return [call.report for call in self._calls]
 
-    def collect(self, done: Collection[Any]) -> Iterator[QueueReport]:
+    def collect(self, done: Collection[Any]) -> Iterator[QueueWorkerReport]:
         """Take note of calls that are done; the queue finishes them in their order."""
         while self._calls and self._calls[0].report in done:
             call = self._calls.popleft()
@@ -126,4 +126,4 @@ class Snapshots:
                 block = Block(call.first, call.last, call.sequence, self.path_s)
                 self.served[call.first] = block
                 self._judged.append(report.busy_s / (call.last - call.first))
-            yield from report.iterations
+            yield report
