@@ -40,7 +40,10 @@ def read_devkit(paths: Sequence[Path]) -> tuple[str, ...]:
     try:
         meta, truth = _read_packed(paths[0]) if len(paths) == 1 else _read_unpacked(paths)
         wnid_of = _wnids(meta)
-        return tuple(wnid_of[int(line)] for line in truth.decode("ascii").split())
+        numbers = [int(line) for line in truth.decode("ascii").split()]
+        if not numbers:
+            raise ValueError("the ground truth is empty")
+        return tuple(wnid_of[number] for number in numbers)
     except MemoryError:
         raise
     except Exception as error:  # as many kinds as there are ways to damage a gz, tar or mat file

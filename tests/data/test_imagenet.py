@@ -312,6 +312,7 @@ def test_more_validation_images_than_labels_are_refused(root):
         [plain("x/data/meta.mat", b"no mat file"), devkit_files()[1]],
         [devkit_files()[0], plain("x/data/ILSVRC2012_validation_ground_truth.txt", b"1\n99\n")],
         [devkit_files()[0], plain("x/data/ILSVRC2012_validation_ground_truth.txt", b"one\n")],
+        [devkit_files()[0], plain("x/data/ILSVRC2012_validation_ground_truth.txt", b"\n")],
         [special("x/data/meta.mat", tarfile.SYMTYPE, "/etc/passwd"), devkit_files()[1]],
     ],
 )
