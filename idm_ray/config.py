@@ -28,8 +28,8 @@ class DataConfig:
     """Which images, and how they are brought to one size."""
 
     data: str = "digits"
-    """digits, cifar10, cifar100, mnist, fashionmnist, svhn, a folder of class folders, or Parquet
-    files with an image and a label column."""
+    """digits, cifar10, cifar100, mnist, fashionmnist, svhn, a folder of class folders, of
+    TinyImageNet or of ImageNet's tars, or Parquet files with an image and a label column."""
 
     data_root: str | None = None
     """Folder of torchvision's files for cifar10 to svhn, downloaded when missing (default:

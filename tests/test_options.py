@@ -11,7 +11,7 @@ from tests.making_runs import command
 CONDENSE = """
 --out --overwrite --config
 --recipe
---data --size --test-fraction --limit-per-class --cache-dir
+--data --data-root --size --classes --test-fraction --limit-per-class --cache-dir
 --method --ipc --iterations --seed --network --batch-real --lambda-reg --partition --start
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
@@ -22,7 +22,7 @@ CONDENSE = """
 """
 EVALUATE = """
 --networks --json
---data --size --test-fraction --limit-per-class --cache-dir
+--data --data-root --size --classes --test-fraction --limit-per-class --cache-dir
 --seed
 --repeats --eval-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor

@@ -6,12 +6,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from idm_ray.data.listing import EncodedImage, Listing, list_folders, some_names
+from idm_ray.data.listing import (
+    IMAGE_SUFFIXES,
+    EncodedImage,
+    Listing,
+    list_folders,
+    some_names,
+)
 from idm_ray.data.splits import hold_out
 from idm_ray.errors import DataError
 from idm_ray.local_disk import FileEntry
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _TRAIN_FOLDER = "train"
 _TEST_FOLDERS = ("test", "val", "validation")
 """The first that has class folders is the test split; the test images of a contest have none."""
@@ -35,8 +40,8 @@ class FolderSource:
         self._files = [entry for entry in files if self._class_of(entry) is not None]
         if not self._files:
             raise DataError(
-                f"expected images ({' '.join(_SUFFIXES)}) in class folders or *.parquet files in "
-                f"{root}, found none: give the folder that holds the class folders"
+                f"expected images ({' '.join(IMAGE_SUFFIXES)}) in class folders or *.parquet "
+                f"files in {root}, found none: give the folder that holds the class folders"
             )
 
     def identity(self) -> Iterator[str]:
@@ -68,7 +73,7 @@ class FolderSource:
         for prefix in (self._train_prefix, self._test_prefix):
             if prefix is not None and entry.path.startswith(prefix):
                 name, _, rest = entry.path.removeprefix(prefix).partition("/")
-                return name if rest.lower().endswith(_SUFFIXES) else None
+                return name if rest.lower().endswith(IMAGE_SUFFIXES) else None
         return None
 
 

@@ -22,6 +22,7 @@ from webdataset.tariterators import base_plus_ext
 from idm_ray.config import DataConfig
 from idm_ray.data.cache import cache_root, refuse_cache
 from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
+from idm_ray.data.imagenet import TRAIN_TAR
 from idm_ray.data.listing import EncodedImage
 from idm_ray.data.manifest import INDEX_FILE, MANIFEST_FILE, SPLITS, FileRecord, Manifest
 from idm_ray.data.shard_index import write_index
@@ -73,7 +74,9 @@ class _Scanned:
 
 def is_foreign(written: str) -> bool:
     """Whether a source is written as tar files, such as data/{000..099}.tar."""
-    return re.search(r"\.(tar|tgz|tar\.\w+)$", written.partition("?")[0]) is not None
+    path = written.partition("?")[0]
+    is_tar = re.search(r"\.(tar|tgz|tar\.\w+)$", path) is not None
+    return is_tar and PurePosixPath(path).name != TRAIN_TAR
 
 
 def open_foreign(config: DataConfig) -> ShardSet:

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Lowercase endings of image files; case does not matter."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:

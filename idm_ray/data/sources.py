@@ -7,10 +7,12 @@ from idm_ray.config import DataConfig
 from idm_ray.data.classes import ClassSubset, parse_classes
 from idm_ray.data.digits import DigitsSource
 from idm_ray.data.folder import FolderSource
+from idm_ray.data.imagenet import TRAIN_TAR, ImageNetSource
 from idm_ray.data.known import KNOWN
 from idm_ray.data.listing import Source
 from idm_ray.data.parquet import ParquetSource
 from idm_ray.data.shard_source import ShardSource, find_shards
+from idm_ray.data.tiny_imagenet import TinyImageNetSource, is_tiny_imagenet
 from idm_ray.data.torchvision_sets import TORCHVISION_SETS, TorchvisionSource
 from idm_ray.errors import DataError
 from idm_ray.local_disk import list_files
@@ -67,6 +69,10 @@ def _find(config: DataConfig) -> Source:
     if shards is not None:
         return ShardSource(shards)
     path = Path(locate(config.data))
+    if (path / TRAIN_TAR).is_file():
+        return ImageNetSource(path, config.test_fraction)
+    if path.is_file() and path.name == TRAIN_TAR:
+        return ImageNetSource(path.parent, config.test_fraction)
     if path.is_dir():
         return _in_folder(path, config.test_fraction)
     if path.is_file() and path.suffix == ".parquet":
@@ -84,6 +90,8 @@ def _in_folder(path: Path, test_fraction: float) -> Source:
     parquet = [entry for entry in files if entry.path.endswith(".parquet")]
     if parquet:
         return ParquetSource(path, parquet, test_fraction)
+    if is_tiny_imagenet(path):
+        return TinyImageNetSource(path, files)
     return FolderSource(path, files, test_fraction)
 
 
