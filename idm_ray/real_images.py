@@ -9,12 +9,19 @@ import torch
 from torch import Tensor
 
 from idm_ray.algorithm.evaluate import TrainingImages
+from idm_ray.algorithm.model_start import draw_start
 from idm_ray.algorithm.numerics import to_network_input
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.synthetic import num_start_images, start_from_noise, start_from_tiles
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, ImageDataset, Split, open_dataset
-from idm_ray.data.sampling import random_set_rows, real_batch_rows, start_rows, train_batch_rows
+from idm_ray.data.sampling import (
+    pretrain_batch_rows,
+    random_set_rows,
+    real_batch_rows,
+    start_rows,
+    train_batch_rows,
+)
 from idm_ray.errors import DataError
 from idm_ray.plan import Plan
 
@@ -66,14 +73,23 @@ class RealImages:
         return self._load(train.images, np.resize(rows, batch)), weights
 
     def training_batch(self, model: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) for one training step of a model of the queue."""
+        """Images (B, C, H, W) and labels (B,) for one training step of a model of the queue.
+
+        They are of the classes that the model is bound to.
+        """
+        queue, seed = self._plan.config.queue, self._plan.config.condense.seed
+        start = draw_start(queue, model, num_classes=self._plan.info.num_classes, seed=seed)
         train = self._dataset.train
         rows = train_batch_rows(
-            train,
-            self._plan.config.queue.batch_train,
-            seed=self._plan.config.condense.seed,
-            model=model,
-            step=step,
+            train, queue.batch_train, classes=start.classes, seed=seed, model=model, step=step
+        )
+        return self._load(train.images, rows), self._labels(train, rows)
+
+    def pretraining_batch(self, member: int, step: int) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and labels (B,) for one training step of a pretrained network."""
+        train, config = self._dataset.train, self._plan.config
+        rows = pretrain_batch_rows(
+            train, config.queue.batch_train, seed=config.condense.seed, member=member, step=step
         )
         return self._load(train.images, rows), self._labels(train, rows)
 
