@@ -16,6 +16,7 @@ from idm_ray.algorithm.synthetic import num_start_images, start_from_noise, star
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, ImageDataset, Split, open_dataset
 from idm_ray.data.sampling import (
+    Rows,
     pretrain_batch_rows,
     random_set_rows,
     real_batch_rows,
@@ -77,12 +78,8 @@ class RealImages:
 
         They are of the classes that the model is bound to.
         """
-        queue, seed = self._plan.config.queue, self._plan.config.condense.seed
-        start = draw_start(queue, model, num_classes=self._plan.info.num_classes, seed=seed)
         train = self._dataset.train
-        rows = train_batch_rows(
-            train, queue.batch_train, classes=start.classes, seed=seed, model=model, step=step
-        )
+        rows = self._training_rows(model, step)
         return self._load(train.images, rows), self._labels(train, rows)
 
     def pretraining_batch(self, member: int, step: int) -> tuple[Tensor, Tensor]:
@@ -128,6 +125,18 @@ class RealImages:
         for first in range(0, len(test.images), batch):
             rows = np.arange(first, min(first + batch, len(test.images)))
             yield self._load(test.images, rows), self._labels(test, rows)
+
+    def _training_rows(self, model: int, step: int) -> Rows:
+        queue, seed = self._plan.config.queue, self._plan.config.condense.seed
+        start = draw_start(queue, model, num_classes=self._plan.info.num_classes, seed=seed)
+        return train_batch_rows(
+            self._dataset.train,
+            queue.batch_train,
+            classes=start.classes,
+            seed=seed,
+            model=model,
+            step=step,
+        )
 
     def _load(self, images: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))
