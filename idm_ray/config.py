@@ -164,10 +164,22 @@ class QueueConfig:
     accuracy_window: int | Literal["lifetime", "last"] = "lifetime"
     """Accuracy of a network (Eq. 4): over its life, its last training, or since a reset every N."""
 
+    pretrained: int = 0
+    """Networks trained before condensing, of which those of the queue are copies (supplement 3);
+    0: they are fresh random ones."""
+
+    pretrain_steps: int | Literal["epoch"] = "epoch"
+    """SGD steps of each pretrained network; epoch: as many as make one pass over the data."""
+
+    pretrained_classes: int | Literal["half", "all"] = "half"
+    """Classes that each copy of a pretrained network is bound to, drawn at random: in the queue it
+    is trained on their real images only."""
+
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
-        at_least("queue_size", self.queue_size, 0)
+        for name in ("queue_size", "pretrained"):
+            at_least(name, getattr(self, name), 0)
         for name in (
             "queue_init",
             "push_interval",
@@ -176,8 +188,10 @@ class QueueConfig:
             "train_steps",
             "batch_train",
             "accuracy_window",
+            "pretrain_steps",
         ):
             at_least(name, getattr(self, name), 1)
+        at_least("pretrained_classes", self.pretrained_classes, 2)
         if self.queue_size and self.queue_init > self.queue_size:
             raise wrong("queue_init", self.queue_init, f"at most queue_size, {self.queue_size}")
         positive("lr_net", self.lr_net)
@@ -321,6 +335,9 @@ UNUSED_BY_DM = (
     "num_trained_models",
     "train_steps",
     "accuracy_window",
+    "pretrained",
+    "pretrain_steps",
+    "pretrained_classes",
 )
 
 

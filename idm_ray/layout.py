@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from idm_ray.algorithm.expansion import tile_size
+from idm_ray.algorithm.model_start import pretraining_steps
 from idm_ray.algorithm.networks import build_network, default_network
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.checks import wrong
 from idm_ray.config import AutoFloat, MachineConfig, RunConfig
 from idm_ray.errors import UserError
 from idm_ray.machine import Capabilities
@@ -103,8 +105,12 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     """Fill in what depends on the data alone: network, groups, images per pass; check them.
 
     Raises:
-        UserError: a depth or a partition that the image size does not allow.
+        UserError: a depth or a partition that the image size does not allow, or more classes for a
+            model than there are.
     """
+    bound = config.queue.pretrained_classes
+    if isinstance(bound, int) and bound > num_classes:
+        raise wrong("pretrained_classes", bound, f"at most {num_classes}, the classes of the data")
     name = config.condense.network
     if name == "auto":
         name = default_network(image_shape)
@@ -250,7 +256,8 @@ def condensing_work(
     Evaluation does not count: it must not decide about the arithmetic of the images.
     """
     images = matching_work(config, train_counts) + training_work(config)
-    return config.condense.iterations * images * image_shape[1] * image_shape[2]
+    images = config.condense.iterations * images + pretraining_work(config, train_counts)
+    return images * image_shape[1] * image_shape[2]
 
 
 def matching_work(config: RunConfig, train_counts: Sequence[int]) -> float:
@@ -268,6 +275,16 @@ def training_work(config: RunConfig) -> float:
         return 0.0
     steps = queue.num_trained_models * queue.train_steps / queue.train_interval
     return 3 * steps * queue.batch_train
+
+
+def pretraining_work(config: RunConfig, train_counts: Sequence[int]) -> float:
+    """Images through networks to train the pretrained ones, counted likewise; kept ones too.
+
+    Whether they are kept must not decide about the arithmetic.
+    """
+    queue = config.queue
+    steps = queue.pretrained * pretraining_steps(queue, sum(train_counts))
+    return 3.0 * steps * queue.batch_train
 
 
 def evaluation_work(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> float:

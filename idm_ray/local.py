@@ -9,12 +9,14 @@ from pathlib import Path
 
 import torch
 
+from idm_ray.algorithm.pretraining import Pretrained
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.host import num_cores
 from idm_ray.layout import choose_numerics, compiling_notes, compiling_pays, crew_of_one
 from idm_ray.machine import look_around, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
+from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import Busy, Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.results.outcome import write_results
@@ -24,6 +26,7 @@ from idm_ray.workers import (
     QueueWorker,
     evaluate,
     gather_images,
+    pretrain,
 )
 
 
@@ -66,10 +69,18 @@ class LocalRunner:
         self._marks = marks
         self._images: Images
         self._queue: QueueWorker | None = None
+        self._pretrained: list[Pretrained] = []
+
+    def pretrain(self) -> Iterator[PretrainReport]:
+        """Train the networks that those of the queue are copies of, if there are to be any."""
+        for member in range(self.plan.config.queue.pretrained):
+            network, report = pretrain(self.plan, member)
+            self._pretrained.append(network)
+            yield report
 
     def start(self) -> tuple[str, ...]:
-        """Build the queue and the one worker that owns all groups."""
-        self._queue = QueueWorker(self.plan)
+        """Build the queue and the one worker that owns all groups; `pretrain` comes first."""
+        self._queue = QueueWorker(self.plan, *self._pretrained)
         self._worker = ClassWorker(self.plan, range(len(self.plan.groups)))
         return ()
 

@@ -57,17 +57,22 @@ def look_around(device: str, *, gpu_assigned: bool, compiling: bool) -> Capabili
     if wants_gpu:
         return Capabilities(
             device="cuda",
-            name=torch.cuda.get_device_name(),
+            name=processor("cuda"),
             bfloat16=torch.cuda.get_device_capability() >= (8, 0),
             obstacle="" if _can_compile() else "no C++ compiler and Python headers were found",
         )
     return Capabilities(
         device="cpu",
-        name=_processor_name(),
+        name=processor("cpu"),
         bfloat16=_supports("_is_amx_tile_supported", "_is_avx512_bf16_supported"),
         obstacle=library.load().obstacle if compiling else "",
         own_convolutions=_own_convolutions() if compiling else "none",
     )
+
+
+def processor(device: str) -> str:
+    """The name of what computes on a device, cpu or cuda."""
+    return torch.cuda.get_device_name() if device == "cuda" else _processor_name()
 
 
 def peak_memory_bytes() -> int:

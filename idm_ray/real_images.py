@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from idm_ray.algorithm.evaluate import TrainingImages
+from idm_ray.algorithm.model_start import draw_start
 from idm_ray.algorithm.numerics import to_network_input
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.synthetic import num_start_images, start_from_noise, start_from_tiles
@@ -17,6 +18,7 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, ImageDataset, Split, open_dataset
 from idm_ray.data.sampling import (
     Rows,
+    pretrain_batch_rows,
     random_set_rows,
     real_batch_rows,
     start_rows,
@@ -94,7 +96,10 @@ class RealImages:
         return images, weights
 
     def training_batch(self, model: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B,) for one training step of a model of the queue."""
+        """Images (B, C, H, W) and labels (B,) for one training step of a model of the queue.
+
+        They are of the classes that the model is bound to.
+        """
         train = self._dataset.train
         rows = self._training_rows(model, step)
         return self._load(train, rows), self._labels(train, rows)
@@ -109,6 +114,14 @@ class RealImages:
         if self._dataset.sharded is not None:
             seed = self._plan.config.condense.seed
             self._filler = self._dataset.sharded.fill_cache(seed=seed)
+
+    def pretraining_batch(self, member: int, step: int) -> tuple[Tensor, Tensor]:
+        """Images (B, C, H, W) and labels (B,) for one training step of a pretrained network."""
+        train, config = self._dataset.train, self._plan.config
+        rows = pretrain_batch_rows(
+            train, config.queue.batch_train, seed=config.condense.seed, member=member, step=step
+        )
+        return self._load(train, rows), self._labels(train, rows)
 
     def start(self, label: int) -> Tensor:
         """(ipc, C, H, W): the first synthetic images of a class."""
@@ -177,11 +190,13 @@ class RealImages:
         return rows, np.resize(rows, min(condense.batch_real, max(self._plan.info.train_counts)))
 
     def _training_rows(self, model: int, step: int) -> Rows:
-        config = self._plan.config
+        queue, seed = self._plan.config.queue, self._plan.config.condense.seed
+        start = draw_start(queue, model, num_classes=self._plan.info.num_classes, seed=seed)
         return train_batch_rows(
             self._dataset.train,
-            config.queue.batch_train,
-            seed=config.condense.seed,
+            queue.batch_train,
+            classes=start.classes,
+            seed=seed,
             model=model,
             step=step,
         )

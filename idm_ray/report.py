@@ -7,14 +7,17 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from idm_ray import __version__
+from idm_ray.algorithm.model_queue import ModelQueue
+from idm_ray.algorithm.model_start import draw_start
 from idm_ray.plan import Plan
+from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import Busy, Evaluated, Progress
 from idm_ray.results.card import Card
 
@@ -154,6 +157,65 @@ class RateMeter:
         rate = images / max(seconds - self._seconds, 1e-9)
         self._iteration, self._seconds = event.iteration, seconds
         return {"images_per_s": round(rate, 1)}
+
+
+def pretrained_line(report: PretrainReport) -> dict[str, Any]:
+    """One line of metrics.jsonl, for a pretrained network."""
+    return {
+        "pretrained": report.member,
+        "steps": report.steps,
+        "train_accuracy": report.accuracy,
+        "pretrain_seconds": round(report.seconds, 3),
+        "cached": report.cached,
+    }
+
+
+def pretrained_text(report: PretrainReport) -> str:
+    """The same for people."""
+    took = "from the cache" if report.cached else f"{report.seconds:.1f} s"
+    kept = f", not kept for the next run ({report.obstacle})" if report.obstacle else ""
+    return (
+        f"pretrained network {report.member}: {report.steps} steps, training accuracy "
+        f"{100 * report.accuracy:.1f} %, {took}{kept}"
+    )
+
+
+class PushLog:
+    """What each copy of a pretrained network in the queue begins with.
+
+    The queue's decisions are made again here, so that they need not be sent.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        condense, queue = plan.config.condense, plan.config.queue
+        # Without a queue, copies live for one iteration and are not trained.
+        self._has_copies = bool(queue.pretrained and queue.queue_size)
+        self._queue = ModelQueue(
+            queue, num_matched_models=condense.num_matched_models, seed=condense.seed
+        )
+        self._new = self._queue.ids
+        self._iteration = 0
+
+    def up_to(self, event: Progress | Evaluated) -> Iterator[dict[str, Any]]:
+        """A line of metrics.jsonl for each model that entered up to a report of progress."""
+        if not self._has_copies or isinstance(event, Evaluated):
+            return
+        for iteration in range(self._iteration, event.iteration):
+            self._new += self._queue.plan(iteration).pushed
+            for model in self._new:
+                yield {"iteration": iteration, "pushed": model} | self._start(model)
+            self._new = ()
+        self._iteration = event.iteration
+
+    def _start(self, model: int) -> dict[str, Any]:
+        start = draw_start(
+            self._plan.config.queue,
+            model,
+            num_classes=self._plan.info.num_classes,
+            seed=self._plan.config.condense.seed,
+        )
+        return {"member": start.member, "lr": start.lr, "num_classes": len(start.classes)}
 
 
 def provenance(plan: Plan) -> dict[str, Any]:

@@ -15,12 +15,16 @@ from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
 from idm_ray.layout import Crew, condensing_work, settle
 from idm_ray.plan import EvaluationJob, Plan
+from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import Advanced, Announcement, Busy, Evaluated, Progress
 from idm_ray.report import (
     SUBJECTS,
+    PushLog,
     RateMeter,
     make_card,
     metrics_line,
+    pretrained_line,
+    pretrained_text,
     provenance,
     summarise,
 )
@@ -65,6 +69,9 @@ class Runner(Protocol):
     """Of them, those of computing."""
     peak_memory_bytes: int
     """Of all processes that condensed."""
+
+    def pretrain(self) -> Iterator[PretrainReport]:
+        """Train the networks that the queue's start from, or find them kept; before `start`."""
 
     def start(self) -> tuple[str, ...]:
         """Start what condenses; lines for people about where it is."""
@@ -132,13 +139,18 @@ def plain_values(options: Mapping[str, Any]) -> dict[str, Any]:
 def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     plan = runner.plan
     folder.write_config(provenance(plan))
+    for report in runner.pretrain():
+        folder.log(pretrained_line(report))
+        listener(Announcement(pretrained_text(report)))
     for line in runner.start():
         listener(Announcement(line))
     began = time.perf_counter()
     listener(Started("condense", plan.config.condense.iterations))
-    rate = RateMeter(plan)
+    rate, pushes = RateMeter(plan), PushLog(plan)
     for event in runner.condense():
         seconds = time.perf_counter() - began
+        for line in pushes.up_to(event):
+            folder.log(line)
         folder.log(metrics_line(event, seconds) | rate.measure(event, seconds))
         for note in event.notes if isinstance(event, Progress) else ():
             listener(Announcement(note, warning=True))

@@ -129,9 +129,11 @@ def estimate_table(estimate: Estimate) -> Table:
 
 def _times(outlook: Outlook) -> dict[str, str]:
     found = outlook.prediction
+    pretraining = {"  pretraining, unless kept": duration_text(found.pretrain_s)}
     return {
         "time to finish": duration_text(outlook.total_s),
         "  start": duration_text(outlook.start_s),
+        **(pretraining if found.pretrain_s else {}),
         "  first iterations, compilation": _seconds(found.first_s),
         "  condensing": duration_text(found.condense_s),
         "  evaluation": duration_text(found.evaluate_s),
@@ -158,6 +160,8 @@ def _fixed_costs(estimate: Estimate) -> dict[str, str]:
         for name, timing in estimate.timings.items()
         if timing.error is not None and name in _CONDENSING
     }
+    if estimate.flops["pretrain"]:
+        known["arithmetic, pretraining"] = _flop(estimate.flops["pretrain"])
     return known | {
         "arithmetic, condensing": _flop(estimate.flops["condense"]),
         "arithmetic, evaluation": _flop(estimate.flops["evaluate"]),

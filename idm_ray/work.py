@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from idm_ray.algorithm.flops import ImageFlops, count_flops
+from idm_ray.algorithm.model_start import pretraining_steps
 from idm_ray.config import QueueConfig, RunConfig
 from idm_ray.plan import EvaluationJob, Plan, Subject
 
@@ -29,6 +30,8 @@ class Work:
         classes: of the data.
         matched: images of one class that are embedded in an iteration: real ones, tiles.
         train_steps: of networks of the queue, in the whole run.
+        pretrained: networks trained before condensing.
+        pretrain_steps: of each of them.
         batch_train: images of each of them.
         lessons: training of each network of evaluation, by its subject.
         subjects: of all networks to evaluate, in their order.
@@ -46,6 +49,8 @@ class Work:
     classes: int
     matched: tuple[int, int]
     train_steps: int
+    pretrained: int = 0
+    pretrain_steps: int = 0
     batch_train: int
     lessons: Mapping[Subject, Lessons]
     subjects: tuple[Subject, ...]
@@ -76,6 +81,11 @@ class Work:
         return matching + self.train_steps * self.step_flops
 
     @property
+    def pretrain_flops(self) -> float:
+        """Of training networks before condensing, if none is kept from an earlier run."""
+        return self.pretrained * self.pretrain_steps * self.step_flops
+
+    @property
     def evaluate_flops(self) -> float:
         """Of evaluation, in all."""
         trained = sum(self.lessons[s].epochs * self.lessons[s].images for s in self.subjects)
@@ -84,9 +94,10 @@ class Work:
 
     @property
     def condense_read_bytes(self) -> int:
-        """Decoded images that condensing takes from the cache."""
+        """Decoded images that condensing and pretraining take from the cache."""
         real = self.iterations * self.classes * self.matched[0]
-        return (real + self.train_steps * self.batch_train) * self.image_bytes
+        steps = self.train_steps + self.pretrained * self.pretrain_steps
+        return (real + steps * self.batch_train) * self.image_bytes
 
     @property
     def evaluate_read_bytes(self) -> int:
@@ -122,6 +133,8 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
         classes=info.num_classes,
         matched=(real * condense.num_matched_models, num_tiles * condense.num_matched_models),
         train_steps=count_trained(queue, condense.iterations) * queue.train_steps,
+        pretrained=queue.pretrained,
+        pretrain_steps=pretraining_steps(queue, sum(info.train_counts)),
         batch_train=queue.batch_train,
         lessons=_lessons(config, info.num_classes, sum(info.train_counts)),
         subjects=tuple(job.subject for job in jobs),

@@ -21,10 +21,12 @@ from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
 from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.algorithm.pretraining import Pretrained
 from idm_ray.algorithm.randomness import generator
 from idm_ray.host import keep_freed_memory, user_cache
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
+from idm_ray.pretrained import PretrainReport, pretrained_network
 from idm_ray.real_images import DataReport, RealImages
 
 Images = np.ndarray[Any, np.dtype[np.float32]]
@@ -72,14 +74,21 @@ def _prepare_process(numerics: Numerics) -> None:
         torch._dynamo.config.recompile_limit = 64
 
 
+def pretrain(plan: Plan, member: int) -> tuple[Pretrained, PretrainReport]:
+    """One network of the set that the queue's models start from, and what is told of it."""
+    _prepare_process(plan.numerics)
+    return pretrained_network(plan, member)
+
+
 class QueueWorker:
     """Owns the model queue and its networks.
 
     Args:
         plan: of the run.
+        pretrained: the whole set that the plan asks for, by number.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *pretrained: Pretrained) -> None:
         _prepare_process(plan.numerics)
         self._real = RealImages(plan)
         self._real.fill_cache()
@@ -90,6 +99,7 @@ class QueueWorker:
             self._real.training_batch,
             num_matched_models=plan.config.condense.num_matched_models,
             seed=plan.config.condense.seed,
+            pretrained=pretrained,
         )
         self._untrained: int | None = None
 

@@ -22,7 +22,7 @@ data data_root size classes test_fraction limit_per_class cache_dir
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
-lr_net accuracy_window
+lr_net accuracy_window pretrained pretrain_steps pretrained_classes
 repeats eval_epochs eval_interval whole_epochs
 local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor wait_s
 """
@@ -61,6 +61,9 @@ OTHERS = {
     "batch_train": 128,
     "lr_net": 0.1,
     "accuracy_window": 100,
+    "pretrained": 3,
+    "pretrain_steps": 40,
+    "pretrained_classes": "all",
     "repeats": 2,
     "eval_epochs": 30,
     "eval_interval": 10,
@@ -189,6 +192,9 @@ def test_what_dm_does_not_use_are_options():
         ("batch_train", 0, "at least 1"),
         ("accuracy_window", 0, "at least 1"),
         ("lr_net", 0.0, "above 0"),
+        ("pretrained", -1, "at least 0"),
+        ("pretrain_steps", 0, "at least 1"),
+        ("pretrained_classes", 1, "at least 2"),
         ("repeats", -1, "at least 0"),
         ("eval_epochs", 0, "at least 1"),
         ("eval_interval", -1, "at least 0"),
@@ -217,6 +223,8 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value,
         ("start", "tile", "'tiles' or 'whole' or 'noise'"),
         ("image_step", "both", "'joint' or 'per_class'"),
         ("accuracy_window", "first", "a whole number or 'lifetime' or 'last'"),
+        ("pretrain_steps", "epochs", "a whole number or 'epoch'"),
+        ("pretrained_classes", "some", "a whole number or 'half' or 'all'"),
         ("device", "gpu", "'auto' or 'cpu' or 'cuda'"),
         ("precision", "float16", "'auto' or 'float32' or 'bfloat16'"),
         ("compile", True, "'auto' or 'on' or 'off'"),

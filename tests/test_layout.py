@@ -320,6 +320,23 @@ def test_training_in_the_queue_counts_three_times_for_its_backward_pass():
     assert difference == 60 / 4 * 2 * 10 * 16 * 3 * 64
 
 
+def test_pretraining_counts_like_training_in_the_queue():
+    options = {**DM, "pretrained": 3, "batch_train": 16}
+    none = condensing_work(config(**DM), (1, 8, 8), (5, 40))
+    asked = condensing_work(config(**options, pretrain_steps=7), (1, 8, 8), (5, 40))
+    epoch = condensing_work(config(**options), (1, 8, 8), (5, 40))
+    assert asked - none == 3 * 7 * 16 * 3 * 64
+    assert epoch - none == 3 * 3 * 16 * 3 * 64
+
+
+def test_a_model_cannot_be_bound_to_more_classes_than_there_are():
+    assert settle(config(pretrained_classes=7), (1, 8, 8), 7).queue.pretrained_classes == 7
+    with pytest.raises(UserError) as raised:
+        settle(config(pretrained_classes=8), (1, 8, 8), 7)
+    expected = "pretrained_classes must be at most 7, the classes of the data, got 8"
+    assert str(raised.value) == expected
+
+
 def test_evaluation_does_not_decide_about_the_arithmetic_of_the_images():
     none, many = (
         condensing_work(config(**DM | {"repeats": n}), (1, 8, 8), (5, 5)) for n in (0, 100)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from idm_ray.algorithm.model_start import draw_start
 from idm_ray.errors import DataError
 from idm_ray.real_images import RealImages, check_data
 from tests.making_runs import plan_of, write_pictures
@@ -80,6 +81,26 @@ def test_training_batches_are_drawn_by_model_and_step_over_all_classes(plan):
     assert images.equal(real.training_batch(0, 0)[0])
     for other in (real.training_batch(1, 0), real.training_batch(0, 1)):
         assert not images.equal(other[0])
+
+
+def test_copies_of_pretrained_networks_are_trained_on_images_of_their_classes_alone():
+    plan = plan_of(pretrained=3, pretrained_classes=4)[0]
+    real, seen = RealImages(plan), {}
+    for model in range(5):
+        start = draw_start(plan.config.queue, model, num_classes=10, seed=plan.config.condense.seed)
+        labels = torch.cat([real.training_batch(model, step)[1] for step in range(8)])
+        assert tuple(labels.unique().tolist()) == start.classes
+        seen[start.classes] = len(labels)
+    assert len(seen) > 3
+    assert set(seen.values()) == {8 * 32}
+
+
+def test_pretraining_sees_all_classes_whatever_copies_are_bound_to():
+    real = RealImages(plan_of(pretrained=3, pretrained_classes=2)[0])
+    batches = [real.pretraining_batch(1, step) for step in range(8)]
+    assert torch.cat([labels for _, labels in batches]).unique().tolist() == list(range(10))
+    assert (batches[0][0].shape, batches[0][1].dtype) == ((32, 1, 8, 8), torch.int64)
+    assert not batches[0][0].equal(real.training_batch(1, 0)[0])
 
 
 def test_whole_data_are_given_by_index_with_their_labels(plan):

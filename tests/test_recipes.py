@@ -139,10 +139,27 @@ def test_no_row_of_the_published_table_is_missing():
     assert set(PUBLISHED) < set(KNOWN)
 
 
-def test_the_setting_that_this_version_lacks_is_announced():
-    origin = resolved("imagenet_subset", ipc=50)[1].origin
-    assert "but for the pretrained start" in origin
-    assert "pretrained" not in resolved("imagenet_subset", ipc=10)[1].origin
+@pytest.mark.parametrize(
+    ("recipe", "ipcs"),
+    [("imagenet_subset", [50]), ("imagenet_subset-text", [1, 10, 50])],
+)
+def test_imagenet_alone_starts_from_pretrained_networks(recipe, ipcs):
+    found = {
+        (name, ipc)
+        for name in recipe_names()
+        for ipc in (1, 10, 50)
+        if resolved(recipe=name, ipc=ipc)[0]["pretrained"]
+    }
+    assert {ipc for name, ipc in found if name == recipe} == set(ipcs)
+    assert {name for name, _ in found} == {"imagenet_subset", "imagenet_subset-text"}
+    flat = resolved(recipe=recipe, ipc=50)[0]
+    assert 3 <= flat["pretrained"] <= 10
+    assert (flat["pretrain_steps"], flat["pretrained_classes"]) == ("epoch", "half")
+
+
+def test_dm_starts_from_random_networks_everywhere():
+    flat, _, unused = resolved("imagenet_subset", method="dm", ipc=50, pretrained=3)
+    assert (flat["pretrained"], list(unused)) == (0, ["pretrained"])
 
 
 @pytest.mark.parametrize(

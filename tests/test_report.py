@@ -1,9 +1,20 @@
 import numpy as np
 import pytest
 
+from idm_ray.algorithm.model_start import draw_start
 from idm_ray.plan import EvaluationJob
+from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import Busy, Evaluated, Progress
-from idm_ray.report import RateMeter, make_card, metrics_line, statistics, summarise
+from idm_ray.report import (
+    PushLog,
+    RateMeter,
+    make_card,
+    metrics_line,
+    pretrained_line,
+    pretrained_text,
+    statistics,
+    summarise,
+)
 from tests.making_runs import plan_of
 
 
@@ -54,6 +65,52 @@ def test_the_rate_counts_real_images_tiles_and_trained_images_since_the_last_rep
     assert meter.measure(Evaluated(job=JOB, accuracy=0.5), 3.0) == {}
     rate = meter.measure(progress(5), 7.0)["images_per_s"]
     assert rate == pytest.approx(per_iteration / 5)
+
+
+def test_copies_of_pretrained_networks_are_listed_when_they_have_entered():
+    plan, _ = plan_of(
+        pretrained=4, pretrained_classes=3, queue_init=2, push_interval=3, queue_size=3, seed=5
+    )
+    log = PushLog(plan)
+    lines = [*log.up_to(progress(3)), *log.up_to(Evaluated(job=JOB, accuracy=0.5))]
+    assert [(line["iteration"], line["pushed"]) for line in lines] == [(0, 0), (0, 1), (0, 2)]
+    lines += log.up_to(progress(4))
+    assert list(log.up_to(progress(6))) == []
+    lines += log.up_to(progress(10))
+    entered = [(line["iteration"], line["pushed"]) for line in lines[3:]]
+    assert entered == [(3, 3), (6, 4), (9, 5)]
+    for model, line in enumerate(lines):
+        start = draw_start(plan.config.queue, model, num_classes=10, seed=5)
+        assert (line["member"], line["lr"], line["num_classes"]) == (start.member, start.lr, 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"pretrained": 2, "queue_size": 0, "lambda_reg": 0.0}])
+def test_networks_that_begin_alike_or_are_never_trained_are_not_listed(options):
+    plan, _ = plan_of(**options)
+    assert list(PushLog(plan).up_to(progress(3))) == []
+
+
+@pytest.mark.parametrize(
+    ("cached", "obstacle", "end"),
+    [
+        (False, "", "2.3 s"),
+        (True, "", "from the cache"),
+        (False, "x: full", "2.3 s, not kept for the next run (x: full)"),
+    ],
+)
+def test_a_pretrained_network_is_told_with_its_steps_accuracy_and_time(cached, obstacle, end):
+    report = PretrainReport(
+        member=1, steps=40, accuracy=0.25, seconds=2.34567, cached=cached, obstacle=obstacle
+    )
+    text = f"pretrained network 1: 40 steps, training accuracy 25.0 %, {end}"
+    assert pretrained_text(report) == text
+    assert pretrained_line(report) == {
+        "pretrained": 1,
+        "steps": 40,
+        "train_accuracy": 0.25,
+        "pretrain_seconds": 2.346,
+        "cached": cached,
+    }
 
 
 def test_subjects_that_were_not_evaluated_are_none():

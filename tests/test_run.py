@@ -300,6 +300,69 @@ def test_the_queue_can_be_switched_off(tmp_path, whole_method):
     assert [line["queue_size"] for line in metrics(tmp_path)] == [1, 1, 1]
 
 
+PRETRAINED = {"pretrained": 2, "pretrain_steps": 5, "pretrained_classes": 3}
+
+
+def test_the_queue_can_start_from_pretrained_networks_which_the_log_tells_of(
+    tmp_path, monkeypatch, first
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    events, found = [], []
+    for name in ("trained", "kept"):
+        run(tmp_path / name, listener=events.append, **PRETRAINED)
+        found.append(pixels(tmp_path / name))
+    assert np.array_equal(*found)
+    assert not np.array_equal(found[0], pixels(first.folder))
+    said = [e.text for e in events if isinstance(e, Announcement) and "pretrained" in e.text]
+    assert [re.sub(r"\d+\.\d", "#", text) for text in said] == [
+        f"pretrained network {member}: 5 steps, training accuracy # %, {took}"
+        for took in ("# s", "from the cache")
+        for member in (0, 1)
+    ]
+    lines = metrics(tmp_path / "trained")
+    assert [line["pretrained"] for line in lines[:2]] == [0, 1]
+    assert [line["cached"] for line in metrics(tmp_path / "kept")[:2]] == [True, True]
+    # 3 at the start; pushed at the iterations 0 and 2.
+    pushed = [line for line in lines if "pushed" in line]
+    assert [(line["iteration"], line["pushed"]) for line in pushed] == [
+        *((0, model) for model in range(4)),
+        (2, 4),
+    ]
+    rates = [line["lr"] for line in pushed]
+    assert all(0.009 <= lr <= 0.011 for lr in rates)
+    assert len(set(rates)) == len(rates)
+    assert {line["member"] for line in pushed} == {0, 1}
+    assert {line["num_classes"] for line in pushed} == {3}
+
+
+def test_without_pretrained_networks_their_other_options_change_nothing(tmp_path, first):
+    options = PRETRAINED | {"pretrained": 0}
+    assert np.array_equal(pixels_of(tmp_path / "run", **options), pixels(first.folder))
+
+
+@pytest.mark.parametrize("changed", [{"pretrain_steps": 6}, {"pretrained_classes": 2}])
+def test_the_settings_of_pretraining_change_the_pixels(tmp_path, changed):
+    one, other = (
+        pixels_of(tmp_path / f"{i}", **PRETRAINED | options)
+        for i, options in enumerate(({}, changed))
+    )
+    assert not np.array_equal(one, other)
+
+
+def test_fresh_networks_of_every_iteration_can_be_pretrained_ones(tmp_path):
+    options = {"queue_size": 0, "lambda_reg": 0.0}
+    random = pixels_of(tmp_path / "random", **options)
+    assert not np.array_equal(random, pixels_of(tmp_path / "run", **options, **PRETRAINED))
+
+
+def test_pretraining_that_diverges_ends_the_run_and_keeps_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(NonFiniteLossError, match="pretrained network 0 are not finite after 5"):
+        run(tmp_path / "run", **PRETRAINED, lr_net=1e30)
+    assert not list((tmp_path / "cache" / "idm_ray" / "pretrained").glob("*.npy"))
+    assert not (tmp_path / "run" / "condensed.parquet").exists()
+
+
 def test_the_regularization_needs_the_queue(tmp_path):
     with pytest.raises(UserError, match=r"lambda_reg 0\.5 needs a model queue"):
         run(tmp_path / "run", queue_size=0)

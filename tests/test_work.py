@@ -49,6 +49,16 @@ def test_an_iteration_is_counted_by_images():
     assert work_of(batch_real=100).matched[0] == 20
 
 
+def test_pretraining_is_counted_apart():
+    work = work_of(pretrained=3, pretrain_steps=5)
+    plain = work_of()
+    assert work.pretrain_flops == 3 * 5 * 32 * work.flops.train
+    assert work.condense_flops == plain.condense_flops
+    assert work.condense_read_bytes == plain.condense_read_bytes + 3 * 5 * 32 * 64
+    assert work_of(pretrained=3).pretrain_steps == 7  # batches of 32 over 200 images
+    assert plain.pretrain_flops == 0
+
+
 def test_storage_is_counted_in_bytes():
     work = work_of(ipc=3, iterations=3)
     assert work.cache_bytes == (200 + 359) * 64

@@ -20,7 +20,7 @@ class IterationPlan:
 
     Attributes:
         popped: ids of models that leave.
-        pushed: ids of models that enter, freshly initialised.
+        pushed: ids of models that enter; `model_start` says what each begins with.
         matched: ids of the models that the synthetic images are matched on.
         trained: ids of the models that are trained afterwards.
     """

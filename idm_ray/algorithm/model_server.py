@@ -5,7 +5,7 @@ sequence, whatever the synthetic images do meanwhile.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from idm_ray.algorithm.model_queue import IterationPlan, ModelQueue
+from idm_ray.algorithm.model_start import draw_start
 from idm_ray.algorithm.networks import ConvNet, init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.algorithm.pretraining import Pretrained
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.spans import span
 from idm_ray.algorithm.steps import TrainMetrics, train_step
@@ -35,7 +37,7 @@ class Snapshot:
         weights: (P,) float32, all parameters as one vector; a read-only view where it was fetched
             from shared memory.
         accuracy: training accuracy within the configured window, a fraction; 0 if not trained.
-        age: training steps the network has had.
+        age: training steps the network has had in the queue.
     """
 
     model: int
@@ -51,7 +53,7 @@ class QueueReport:
     Attributes:
         iteration: counting from 0.
         size: networks in the queue.
-        ages: training steps of the networks that were matched.
+        ages: training steps in the queue of the networks that were matched.
         accuracies: their training accuracy when they were matched, fractions.
         trained: the training after the matching.
     """
@@ -69,6 +71,7 @@ class _Model:
 
     weights: Tensor
     velocity: Tensor
+    lr: float
     correct: int = 0
     seen: int = 0
     age: int = 0
@@ -89,6 +92,7 @@ class ModelServer:
         batches: real images to train on, keyed by model and step.
         num_matched_models: models matched per iteration.
         seed: of the run.
+        pretrained: networks that models start from, as many as the configuration says.
     """
 
     def __init__(
@@ -100,13 +104,16 @@ class ModelServer:
         *,
         num_matched_models: int,
         seed: int,
+        pretrained: Sequence[Pretrained] = (),
     ) -> None:
+        assert len(pretrained) == config.pretrained, "the set is whole"
         self._config = config
+        self._pretrained = pretrained
         self._network = FlatNetwork(network, numerics)
         self._batches = batches
         self._seed = seed
         self._queue = ModelQueue(config, num_matched_models=num_matched_models, seed=seed)
-        self._models = {model: self._fresh(model) for model in self._queue.ids}
+        self._models = {model: self._start(model) for model in self._queue.ids}
         self._plan: IterationPlan
 
     def begin(self, iteration: int) -> tuple[Snapshot, ...]:
@@ -123,7 +130,7 @@ class ModelServer:
         for model_id in self._plan.popped:
             del self._models[model_id]
         for model_id in self._plan.pushed:
-            self._models[model_id] = self._fresh(model_id)
+            self._models[model_id] = self._start(model_id)
         return tuple(self._snapshot(model_id) for model_id in self._plan.matched)
 
     def due(self, iteration: int | None = None) -> Iterator[tuple[int, int]]:
@@ -167,9 +174,7 @@ class ModelServer:
         for step in range(model.age, model.age + self._config.train_steps):
             with span("data"):
                 images, labels = self._batches(model_id, step)
-            steps.append(
-                train_step(self._network, images, labels, model.velocity, lr=self._config.lr_net)
-            )
+            steps.append(train_step(self._network, images, labels, model.velocity, lr=model.lr))
         model.weights.copy_(self._network.weights)
         metrics = TrainMetrics.total(steps)
         if not math.isfinite(metrics.loss):
@@ -184,10 +189,24 @@ class ModelServer:
         model.age += self._config.train_steps
         return metrics
 
-    def _fresh(self, model_id: int) -> _Model:
-        init_parameters(self._network.network, generator(self._seed, "init", model_id))
-        weights = self._network.weights.clone()
-        return _Model(weights=weights, velocity=torch.zeros_like(weights))
+    def _start(self, model_id: int) -> _Model:
+        """A fresh random network, or a copy of a pretrained one with its last accuracy."""
+        num_classes = self._network.network.head.out_features
+        start = draw_start(self._config, model_id, num_classes=num_classes, seed=self._seed)
+        velocity = torch.zeros_like(self._network.weights)
+        if start.member is None:
+            init_parameters(self._network.network, generator(self._seed, "init", model_id))
+            weights = self._network.weights.clone()
+            return _Model(weights=weights, velocity=velocity, lr=start.lr)
+        source = self._pretrained[start.member]
+        weights = torch.from_numpy(source.weights.copy()).to(velocity.device)
+        return _Model(
+            weights=weights,
+            velocity=velocity,
+            lr=start.lr,
+            correct=source.correct,
+            seen=source.images,
+        )
 
     def _snapshot(self, model_id: int) -> Snapshot:
         model = self._models[model_id]

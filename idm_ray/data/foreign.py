@@ -23,11 +23,10 @@ from idm_ray.config import DataConfig
 from idm_ray.data.cache import cache_root, refuse_cache
 from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
 from idm_ray.data.imagenet import TRAIN_TAR
-from idm_ray.data.listing import EncodedImage
+from idm_ray.data.listing import IMAGE_SUFFIXES, EncodedImage
 from idm_ray.data.manifest import INDEX_FILE, MANIFEST_FILE, SPLITS, FileRecord, Manifest
 from idm_ray.data.shard_index import write_index
 from idm_ray.data.shard_set import ShardSet
-from idm_ray.data.shard_stream import IMAGE_SUFFIXES
 from idm_ray.data.splits import hold_out
 from idm_ray.data.tally import ImageFacts, Tally, measure
 from idm_ray.errors import DataError
@@ -254,16 +253,17 @@ def _add_member(
     sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str
 ) -> None:
     """Keep an image's bytes or a label; anything else is not even read."""
-    if suffix not in (*IMAGE_SUFFIXES, "cls", "json") or member.size > _LARGEST_MEMBER:
+    is_used = f".{suffix}".endswith((*IMAGE_SUFFIXES, ".cls", ".json"))
+    if not is_used or member.size > _LARGEST_MEMBER:
         return
     file = tar.extractfile(member)
     assert file is not None, "a regular member has content"
     content = file.read()
     if len(content) < member.size:
         raise EOFError(f"{member.name} is cut short")
-    if suffix == "cls":
+    if suffix.endswith("cls"):
         sample.label = content.decode(errors="replace").strip() or None
-    elif suffix == "json":
+    elif suffix.endswith("json"):
         sample.label = sample.label or _label_in(content)
     else:
         sample.image = (member.offset_data, content)

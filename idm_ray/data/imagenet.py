@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idm_ray.data.imagenet_devkit import find_devkit, read_devkit
-from idm_ray.data.listing import EncodedImage, FileEntry, Listing
+from idm_ray.data.listing import EncodedImage, Listing
 from idm_ray.data.splits import hold_out
 from idm_ray.data.tars import TarImages, images_within, join, members, plain_name
 from idm_ray.errors import DataError
+from idm_ray.local_disk import FileEntry
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 _VAL_TAR = "ILSVRC2012_img_val.tar"

@@ -4,6 +4,8 @@ A key is (seed, purpose, iteration, class) or the like. Nothing here remembers a
 does not depend on what was drawn before, in which process, or how often a run was resumed.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,14 +57,46 @@ def real_batch_rows(split: Split, c: int, batch_real: int, *, seed: int, iterati
     )
 
 
-def train_batch_rows(split: Split, batch_train: int, *, seed: int, model: int, step: int) -> Rows:
-    """Draw the real images of one training step of one model, over all classes.
+def train_batch_rows(
+    split: Split,
+    batch_train: int,
+    *,
+    classes: Sequence[int],
+    seed: int,
+    model: int,
+    step: int,
+) -> Rows:
+    """Draw the real images of one training step of one model.
+
+    Args:
+        split: The training images.
+        batch_train: How many to draw.
+        classes: Labels of the classes to draw from, ascending.
+        seed: Of the run.
+        model: Id of the model.
+        step: Of that model.
 
     Returns:
-        (min(batch_train, images),) int64 rows of the split, without replacement. Each step draws
-        afresh: there are no epochs and classes are not balanced.
+        (min(batch_train, images of the classes),) int64 rows of the split, uniform and without
+        replacement. Each step draws afresh: there are no epochs and classes are not balanced.
     """
+    first, counts = split.offsets[list(classes)], np.diff(split.offsets)[list(classes)]
+    ends = np.cumsum(counts)
     rng = random_generator(seed, "train", model, step)
+    drawn = draw_rows(int(ends[-1]), batch_train, rng)
+    which = np.searchsorted(ends, drawn, side="right")
+    return drawn - (ends - counts)[which] + first[which]
+
+
+def pretrain_batch_rows(
+    split: Split, batch_train: int, *, seed: int, member: int, step: int
+) -> Rows:
+    """Draw the real images of one training step of one pretrained network, over all classes.
+
+    Returns:
+        (min(batch_train, images),) int64 rows of the split, as `train_batch_rows` draws them.
+    """
+    rng = random_generator(seed, "pretrain", member, step)
     return draw_rows(len(split.images), batch_train, rng)
 
 

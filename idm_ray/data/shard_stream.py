@@ -24,16 +24,16 @@ from idm_ray.errors import IdmRayError
 from idm_ray.host import num_cores
 from idm_ray.storage import Location
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "img")
+_LABEL_SUFFIXES = (".cls", ".json", ".txt")
 _LOWEST_PRIORITY = 19
 
 
 def samples(shard: Location) -> Iterator[dict[str, Any]]:
-    """Stream the images of a shard.
+    """Stream the members of a shard, put together by their names.
 
     Yields:
-        `__key__`, the image's name, and its encoded bytes under its suffix in lower case. Nothing
-        is decoded, and nothing else than images is read.
+        `__key__`, the name, and the bytes of its members under their suffixes; labels are left
+        out, and nothing is decoded.
     """
 
     def opened(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -45,15 +45,10 @@ def samples(shard: Location) -> Iterator[dict[str, Any]]:
         webdataset.DataPipeline(
             webdataset.SimpleShardList([str(shard)]),
             opened,
-            webdataset.pipelinefilter(tariterators.tar_file_expander)(select_files=is_image),
+            webdataset.pipelinefilter(tariterators.tar_file_expander)(select_files=_is_no_label),
             webdataset.pipelinefilter(tariterators.group_by_keys)(),
         )
     )
-
-
-def is_image(member: str) -> bool:
-    """Whether a member's name has the ending of an image."""
-    return member.lower().endswith(tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES))
 
 
 class CacheFiller:
@@ -102,6 +97,10 @@ class CacheFiller:
             if self._stop.is_set() or self._images.cache_is_full:
                 return
             row = rows.get(sample["__key__"])
-            if row is not None:
-                content = next(sample[s] for s in IMAGE_SUFFIXES if s in sample)
-                self._images.offer(row, content)
+            for member in sample.values() if row is not None else ():
+                if isinstance(member, bytes):
+                    self._images.offer(row, member)
+
+
+def _is_no_label(member: str) -> bool:
+    return not member.lower().endswith(_LABEL_SUFFIXES)

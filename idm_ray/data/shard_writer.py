@@ -33,7 +33,15 @@ from idm_ray.storage import Location
 _BLOCK = 512
 """Bytes that a tar file's members are padded to."""
 _JPEG_QUALITY = 95
-_MAGIC = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp", b"BM": "bmp"}
+_MAGIC = {
+    b"\xff\xd8\xff": "jpg",
+    b"\x89PNG": "png",
+    b"RIFF": "webp",
+    b"BM": "bmp",
+    b"GIF8": "gif",
+    b"II*\0": "tif",
+    b"MM\0*": "tif",
+}
 
 
 Job = tuple[tuple[SplitName, int], ...]

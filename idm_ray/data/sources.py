@@ -69,23 +69,25 @@ def _find(config: DataConfig) -> Source:
     if shards is not None:
         return ShardSource(shards)
     path = Path(locate(config.data))
-    if (path / TRAIN_TAR).is_file():
-        return ImageNetSource(path, config.test_fraction)
+    return _in_folder(path, config.test_fraction) if path.is_dir() else _in_file(path, config)
+
+
+def _in_file(path: Path, config: DataConfig) -> Source:
     if path.is_file() and path.name == TRAIN_TAR:
         return ImageNetSource(path.parent, config.test_fraction)
-    if path.is_dir():
-        return _in_folder(path, config.test_fraction)
     if path.is_file() and path.suffix == ".parquet":
         return ParquetSource(path, [], config.test_fraction)
     if path.is_file():
         raise DataError(
-            f"expected a folder or a *.parquet file, found the file {path}: give the folder that "
-            "holds the class folders"
+            f"expected a folder, a *.parquet or a *.tar file, found the file {path}: give the "
+            "folder that holds the class folders"
         )
     raise DataError(_not_found(config.data, path))
 
 
 def _in_folder(path: Path, test_fraction: float) -> Source:
+    if (path / TRAIN_TAR).is_file():
+        return ImageNetSource(path, test_fraction)
     files = list_files(path)
     parquet = [entry for entry in files if entry.path.endswith(".parquet")]
     if parquet:

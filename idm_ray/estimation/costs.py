@@ -85,6 +85,7 @@ class Prediction:
         training_s: the same for the queue, averaged over the iterations that train and do not.
         bottleneck: what sets the time of an iteration: matching, training, driver, or "devices"
             where processes have to take turns.
+        pretrain_s: training networks before condensing, if none is kept from an earlier run.
         first_s: what the first iterations take longer; compilation, mostly.
         condense_s: all iterations, without `first_s`.
         evaluate_first_s: what the first evaluation takes longer.
@@ -98,6 +99,7 @@ class Prediction:
     matching_s: float
     training_s: float
     bottleneck: str
+    pretrain_s: float
     first_s: float
     condense_s: float
     evaluate_first_s: float
@@ -123,6 +125,10 @@ def predict(work: Work, rates: Rates, crew: Crew) -> Prediction:
         matching_s=time.match_s,
         training_s=time.train_s,
         bottleneck=time.bottleneck,
+        pretrain_s=_in_turn(
+            [work.pretrain_steps * rates.step_s] * work.pretrained,
+            max(1, min(len(crew.shares), int(crew.at_once))),
+        ),
         first_s=_lasting(firsts, crew.at_once),
         condense_s=work.iterations * time.seconds,
         evaluate_first_s=evaluates * (rates.evaluate_first_s + crew.driver * rates.process_s),

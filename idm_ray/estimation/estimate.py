@@ -171,7 +171,11 @@ def estimate(
         precision=plan.numerics.precision,
         compile=plan.numerics.compile,
         threads=plan.numerics.threads,
-        flops={"condense": work.condense_flops, "evaluate": work.evaluate_flops},
+        flops={
+            "pretrain": work.pretrain_flops,
+            "condense": work.condense_flops,
+            "evaluate": work.evaluate_flops,
+        },
         data_bytes=_data_bytes(config, work),
         here=_outlook(where, MEASURED, start_s, predict(work, measured.rates, crew_here)),
         scaled=scaled,
@@ -186,10 +190,11 @@ def _start_and_stop(
 ) -> tuple[Plan, Crew, str]:
     """Start a run as `condense` would, and end it before its first iteration.
 
-    So everything is decided, refused and timed as in the run itself.
+    So everything is decided, refused and timed as in the run itself, but for pretraining, which
+    would take as long as it takes the run.
     """
     pixels = condensing_work(config, info.image_shape, info.train_counts)
-    runner = make_runner(config, info, pixels=pixels)
+    runner = make_runner(config.replace(pretrained=0), info, pixels=pixels)
     try:
         for line in (*runner.notes, describe_numerics(runner.plan), *runner.start()):
             listener(Announcement(line))
@@ -198,7 +203,8 @@ def _start_and_stop(
                 "expected a GPU in this process to measure on, as the run's processes have; start "
                 "this command on a node with a GPU, or use --device cpu"
             )
-        return runner.plan, runner.crew, runner.where
+        plan = dataclasses.replace(runner.plan, config=config)
+        return plan, runner.crew, runner.where
     finally:
         runner.close()
 
@@ -273,7 +279,8 @@ def describe_balance(plan: Plan, parts: Parts, gpus: int) -> str:
 
 
 def _outlook(where: str, basis: str, start_s: float, found: Prediction) -> Outlook:
-    total = start_s + found.first_s + found.condense_s + found.evaluate_first_s + found.evaluate_s
+    condense_s = found.pretrain_s + found.first_s + found.condense_s
+    total = start_s + condense_s + found.evaluate_first_s + found.evaluate_s
     return Outlook(where=where, basis=basis, start_s=start_s, total_s=total, prediction=found)
 
 

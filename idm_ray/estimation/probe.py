@@ -74,6 +74,8 @@ def measure(plan: Plan, work: Work, *, budget_s: float) -> Measured:
             single sample takes longer.
     """
     began = time.perf_counter()
+    # Networks train at the same speed whatever they start from.
+    plan = dataclasses.replace(plan, config=plan.config.replace(pretrained=0))
     process_s = _process_s(plan)
     idle = _footprint_so_far(plan)
     cpu_began, parts_began = time.process_time(), time.perf_counter()
@@ -131,11 +133,13 @@ def _measure_matching(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, 
 
 def _measure_training(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, Footprint]:
     """Time of one training step of a network of the queue, and memory."""
-    if not work.train_steps:
+    if not (work.train_steps or work.pretrained):
         return Timing(), Footprint(host_bytes=0)
     most = plan.config.queue.train_steps
     steps = min(most, max(1, int(SAMPLE_FLOPS / work.step_flops)))
     config = plan.config.replace(train_interval=1, num_trained_models=1, train_steps=steps)
+    if not config.queue.queue_size:
+        config = config.replace(queue_size=1, queue_init=1)
     queue = QueueWorker(dataclasses.replace(plan, config=config))
     _forget_peak(plan)
     samples_s: list[float] = []

@@ -25,6 +25,7 @@ from idm_ray.layout import (
 )
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
+from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import Busy, Collector, Evaluated, Progress
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
@@ -32,6 +33,7 @@ from idm_ray.runtime.connection import connect, fetch
 from idm_ray.runtime.evaluations import Evaluations
 from idm_ray.runtime.loop import Loop
 from idm_ray.runtime.placement import Reservation, Seat
+from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.snapshots import Snapshots
 from idm_ray.workers import Images
 
@@ -91,13 +93,24 @@ class RayRunner:
         self._copies: dict[int, list[Any]] = {}
         self._evaluations = Evaluations(self.plan, layout)
         self._images: Any = None
+        self._pretrained: dict[int, Any] = {}
+
+    def pretrain(self) -> Iterator[PretrainReport]:
+        """Train the networks that those of the queue are copies of, if there are to be any."""
+        for report, network in pretrained_set(self.plan, self._seats):
+            self._pretrained[report.member] = network
+            yield report
 
     def start(self) -> tuple[str, ...]:
-        """Start the class actors and the queue; returns when they are ready, and where they are."""
+        """Start the class actors and the queue; returns when they are ready, and where they are.
+
+        `pretrain` comes first.
+        """
         *class_seats, queue_seat = self._seats
         # One copy of the plan in the object store for all processes.
         plan = ray.put(self.plan)
-        queue = actors.QueueActor.options(**queue_seat.options).remote(plan)
+        networks = [self._pretrained[member] for member in sorted(self._pretrained)]
+        queue = actors.QueueActor.options(**queue_seat.options).remote(plan, *networks)
         class_actors = [
             actors.ClassActor.options(**seat.options).remote(plan, groups)
             for seat, groups in zip(class_seats, self._layout.assignment, strict=True)

@@ -7,8 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from idm_ray.algorithm.model_server import ModelServer, QueueReport
+from idm_ray.algorithm.model_start import draw_start
 from idm_ray.algorithm.networks import build_network, init_parameters
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.algorithm.pretraining import Pretrained
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.steps import TrainMetrics
 from idm_ray.config import QueueConfig
@@ -27,15 +29,16 @@ def batches(model, step):
     return images * torch.linspace(-1, 1, 8), labels
 
 
-def make_server(num_matched_models=1, **options):
+def make_server(num_matched_models=1, pretrained=(), **options):
     network = build_network("convnet-1", (1, 8, 8), 2)
     return ModelServer(
-        QueueConfig(**(SMALL | options)),
+        QueueConfig(**(SMALL | {"pretrained": len(pretrained)} | options)),
         network,
         Numerics(),
         batches,
         num_matched_models=num_matched_models,
         seed=SEED,
+        pretrained=pretrained,
     )
 
 
@@ -226,3 +229,79 @@ def test_reports_count_the_networks_in_the_queue():
 def test_two_servers_of_one_seed_serve_the_same_bits():
     for (first, _), (second, _) in zip(run(make_server(), 5), run(make_server(), 5), strict=True):
         assert (first.weights == second.weights).all()
+
+
+def pretrained_set(size=3):
+    """Networks with weights and counts of their own; read-only, as from shared memory."""
+    found = []
+    for member in range(size):
+        network = build_network("convnet-1", (1, 8, 8), 2).to_empty(device="cpu")
+        init_parameters(network, generator("pretrained", member))
+        weights = flat_weights(network).numpy()
+        weights.setflags(write=False)
+        found.append(Pretrained(weights=weights, images=100, correct=60 + member))
+    return found
+
+
+def start_of(model, **options):
+    config = QueueConfig(**(SMALL | {"pretrained": 3} | options))
+    return draw_start(config, model, num_classes=2, seed=SEED)
+
+
+def test_models_at_the_start_and_pushed_ones_are_copies_of_pretrained_networks():
+    networks = pretrained_set()
+    server, entered = make_server(pretrained=networks, push_interval=1, train_interval=99), {}
+    for iteration in range(30):
+        (snapshot,) = server.begin(iteration)
+        if snapshot.age == 0:
+            entered[snapshot.model] = snapshot
+        server.train(iteration)
+    members = {model: start_of(model).member for model in entered}
+    assert set(members.values()) == {0, 1, 2}
+    assert min(members) < 2  # there from the start
+    for model, snapshot in entered.items():
+        assert (snapshot.weights == networks[members[model]].weights).all()
+        assert snapshot.accuracy == networks[members[model]].accuracy
+
+
+def test_a_copy_is_trained_with_its_own_learning_rate_and_a_momentum_from_rest():
+    networks = pretrained_set()
+    options = {"queue_size": 1, "queue_init": 1, "push_interval": 100}
+    history = run(make_server(pretrained=networks, **options), 3)
+    # Model 1 is pushed in iteration 0 and stays.
+    start = start_of(1, **options)
+    assert 0.018 <= start.lr <= 0.022
+    assert start.lr != 0.02
+    plain = build_network("convnet-1", (1, 8, 8), 2).to_empty(device="cpu")
+    torch.nn.utils.vector_to_parameters(
+        torch.tensor(networks[start.member].weights), plain.parameters()
+    )
+    optimizer = torch.optim.SGD(plain.parameters(), lr=start.lr, momentum=0.9, weight_decay=5e-4)
+    for step in range(4):
+        images, labels = batches(1, step)
+        optimizer.zero_grad()
+        F.cross_entropy(plain(images), labels).backward()
+        optimizer.step()
+    snapshot = history[2][0]
+    assert (snapshot.model, snapshot.age) == (1, 4)
+    np.testing.assert_allclose(snapshot.weights, flat_weights(plain), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("window", ["lifetime", "last", 3])
+def test_the_accuracy_of_pretraining_counts_until_the_window_has_left_it_behind(window):
+    options = {"queue_size": 1, "queue_init": 1, "push_interval": 100, "accuracy_window": window}
+    history = run(make_server(pretrained=pretrained_set(), **options), 4)
+    source = pretrained_set()[start_of(1, **options).member]
+    counts = [TrainMetrics(images=source.images, correct=source.correct)]
+    counts += [report.trained for _, report in history]
+    for iteration, (snapshot, _) in enumerate(history):
+        first = {"lifetime": 0, "last": iteration, 3: 0 if iteration < 3 else iteration + 1}[window]
+        total = sum(counts[first : iteration + 1], TrainMetrics())
+        assert snapshot.accuracy == (total.correct / total.images if total.images else 0)
+
+
+def test_a_copy_s_training_leaves_the_set_as_it_is():
+    networks, before = pretrained_set(), pretrained_set()
+    run(make_server(pretrained=networks), 4)
+    for network, copy in zip(networks, before, strict=True):
+        assert (network.weights == copy.weights).all()

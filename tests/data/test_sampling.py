@@ -7,6 +7,7 @@ import pytest
 from idm_ray.data.dataset import Split
 from idm_ray.data.sampling import (
     draw_rows,
+    pretrain_batch_rows,
     random_generator,
     random_set_rows,
     real_batch_rows,
@@ -94,15 +95,51 @@ def test_real_batches_are_uniform_over_the_class(split):
 
 
 def test_training_batches_are_uniform_over_all_images(split):
-    drawn = [train_batch_rows(split, 16, seed=1, model=2, step=i) for i in range(2000)]
+    drawn = [
+        train_batch_rows(split, 16, classes=range(3), seed=1, model=2, step=i) for i in range(2000)
+    ]
     assert all(len(set(rows.tolist())) == 16 for rows in drawn)
     counts = np.bincount(np.concatenate(drawn), minlength=len(split.images))
     assert chi_square(counts) < 200  # 142 degrees of freedom: 1 in 1000 exceeds 199
 
 
+def test_training_batches_over_all_classes_are_plain_draws_of_rows(split):
+    for step in range(20):
+        rows = train_batch_rows(split, 16, classes=range(3), seed=1, model=2, step=step)
+        drawn = draw_rows(143, 16, random_generator(1, "train", 2, step))
+        assert rows.tolist() == drawn.tolist()
+
+
+@pytest.mark.parametrize("classes", [(1,), (0, 2), (1, 2)])
+def test_training_batches_of_some_classes_are_uniform_over_their_images_alone(split, classes):
+    wanted = np.concatenate([list(split.class_rows(c)) for c in classes])
+    size = min(16, len(wanted))
+    drawn = [
+        train_batch_rows(split, 16, classes=classes, seed=1, model=2, step=i) for i in range(2000)
+    ]
+    assert all(len(set(rows.tolist())) == size for rows in drawn)
+    counts = np.bincount(np.concatenate(drawn), minlength=len(split.images))
+    assert counts.sum() == counts[wanted].sum() == 2000 * size
+    # At most 139 degrees of freedom: 1 in 1000 exceeds 195.
+    assert chi_square(counts[wanted]) < 195
+
+
+def test_pretrained_networks_draw_batches_of_all_images_apart_from_the_models(split):
+    def batch(member, step, size=16):
+        return pretrain_batch_rows(split, size, seed=0, member=member, step=step).tolist()
+
+    model = train_batch_rows(split, 16, classes=range(3), seed=0, model=1, step=2).tolist()
+    assert len({tuple(rows) for rows in (batch(1, 2), batch(2, 1), batch(1, 3), model)}) == 4
+    assert batch(1, 2) == batch(1, 2)
+    assert sorted(batch(0, 0, 200)) == list(range(143))
+
+
 def test_batches_depend_on_nothing_but_their_key(split):
     def batches(steps):
-        return {i: train_batch_rows(split, 8, seed=0, model=1, step=i).tolist() for i in steps}
+        return {
+            i: train_batch_rows(split, 8, classes=[0, 2], seed=0, model=1, step=i).tolist()
+            for i in steps
+        }
 
     forward, backward = batches(range(20)), batches(reversed(range(20)))
     np.random.default_rng().random()
@@ -111,7 +148,10 @@ def test_batches_depend_on_nothing_but_their_key(split):
 
 
 def test_models_and_classes_draw_independently(split):
-    one, other = (train_batch_rows(split, 16, seed=0, model=m, step=0).tolist() for m in (0, 1))
+    one, other = (
+        train_batch_rows(split, 16, classes=range(3), seed=0, model=m, step=0).tolist()
+        for m in (0, 1)
+    )
     assert one != other
     even = Split(split.images, np.array([0, 70, 140], dtype=np.int64))
     first = real_batch_rows(even, 0, 8, seed=0, iteration=0)

@@ -63,6 +63,15 @@ QUEUE_S = 0.1 + 5 * 0.2
 CONDENSED_S, RANDOM_S = 2 + 10 * 3 + 4, 2 + 10 * 1 + 4
 
 
+def test_networks_are_pretrained_one_at_a_time_by_each_process_that_has_a_processor():
+    work = dataclasses.replace(WORK, pretrained=4, pretrain_steps=50)
+    assert predict(WORK, RATES, TEAM).pretrain_s == 0
+    assert predict(work, RATES, ALONE).pretrain_s == pytest.approx(4 * 50 * 0.2)
+    assert predict(work, RATES, TEAM).pretrain_s == pytest.approx(2 * 50 * 0.2)
+    two = dataclasses.replace(TEAM, at_once=1.5)
+    assert predict(work, RATES, two).pretrain_s == pytest.approx(4 * 50 * 0.2)
+
+
 def test_one_process_does_everything_in_turn():
     found = predict(WORK, RATES, ALONE)
     assert found.matching_s == pytest.approx(10 * 0.5)

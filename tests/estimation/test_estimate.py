@@ -40,7 +40,7 @@ def test_the_figures_are_all_there_and_add_up(told):
     found = told[1]
     here = found["here"]
     parts = here["prediction"]
-    names = ("first_s", "condense_s", "evaluate_first_s", "evaluate_s")
+    names = ("pretrain_s", "first_s", "condense_s", "evaluate_first_s", "evaluate_s")
     assert here["total_s"] == pytest.approx(here["start_s"] + sum(parts[name] for name in names))
     assert parts["condense_s"] == pytest.approx(3 * parts["iteration_s"])
     assert parts["iteration_s"] == pytest.approx(parts["matching_s"] + parts["training_s"])
@@ -49,7 +49,7 @@ def test_the_figures_are_all_there_and_add_up(told):
     # Torch alone is more than 100 MB; a tiny run is not a gigabyte.
     assert 1e8 < parts["condense_bytes"] < 1e9
     assert parts["gpu_bytes"] == 0
-    assert list(found["flops"]) == ["condense", "evaluate"]
+    assert list(found["flops"]) == ["pretrain", "condense", "evaluate"]
     names = ["source", "cache", "condense_read", "evaluate_read", "checkpoint"]
     assert list(found["data_bytes"]) == names
     assert (found["data_bytes"]["source"], found["data_bytes"]["cache"]) == (0, 559 * 64)
@@ -87,6 +87,24 @@ def test_gpus_that_are_not_here_are_told_from_arithmetic_and_plain_matching_trai
     assert found.scaled.where == "2 GPUs: 1 class actor and the model queue"
     assert "with 2 GPUs, matching would set the time of an iteration" in said
     assert found.scaled.prediction.gpu_bytes > 0
+
+
+def test_pretraining_is_told_and_not_done(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    target = tmp_path / "found.json"
+    # Without a queue nothing else is trained, but its speed is needed.
+    options = {"pretrained": 3, "pretrain_steps": 1000, "queue_size": 0, "lambda_reg": 0.0}
+    outcome = command("estimate", *as_words(**TINY | options), "--probe-s", "0.2", "--json", target)
+    assert outcome.status == 0, outcome.err
+    assert "pretraining, unless kept" in outcome.out
+    assert "arithmetic, pretraining" in outcome.out
+    found = json.loads(target.read_text())
+    assert found["flops"]["pretrain"] > 100 * found["flops"]["condense"]
+    here = found["here"]
+    parts = here["prediction"]
+    assert parts["pretrain_s"] == pytest.approx(3000 * found["timings"]["training"]["each_s"])
+    assert here["total_s"] > parts["pretrain_s"] > 0
+    assert not (tmp_path / "cache" / "idm_ray" / "pretrained").exists()
 
 
 @pytest.mark.parametrize(
