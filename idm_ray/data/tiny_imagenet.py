@@ -10,15 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from idm_ray.data.listing import (
-    IMAGE_SUFFIXES,
-    EncodedImage,
-    FileEntry,
-    Listing,
-    list_folders,
-    some_names,
-)
+from idm_ray.data.listing import IMAGE_SUFFIXES, EncodedImage, Listing, list_folders, some_names
 from idm_ray.errors import DataError
+from idm_ray.local_disk import FileEntry
 
 _NUM_CLASSES = 200
 _TRAIN = "train/"
