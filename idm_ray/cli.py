@@ -42,7 +42,7 @@ def cli(debug: bool) -> None:
     )
 
 
-def _run_options(command: Callable[..., None]) -> Callable[..., None]:
+def run_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of `condense`."""
     config_file = click.Path(dir_okay=False, path_type=Path)
     for option in (
@@ -61,13 +61,13 @@ def _run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @cli.command(cls=GroupedCommand)
-@_run_options
+@run_options
 def condense(out: Path | None, overwrite: bool, config_file: Path | None, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
     Without options: the embedded handwritten digits, 1 image per class.
     """
-    options = _given_options(config_file, given)
+    options = given_options(config_file, given)
     out, overwrite = out or options.pop("out", None), overwrite or options.pop("overwrite", False)
     from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.terminal import Terminal  # noqa: PLC0415
@@ -213,7 +213,7 @@ def _bench_orchestration(terminal: "Terminal") -> list[dict[str, Any]]:
 @click.option("--gpus", type=int, help="Tell the same for so many GPUs as well.")
 @click.option("--probe-s", type=float, default=20.0, show_default=True, help="How long to measure.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
-@_run_options
+@run_options
 def estimate(
     gpus: int | None,
     probe_s: float,
@@ -226,7 +226,7 @@ def estimate(
     Time, memory, storage and arithmetic. Nothing is written to --out.
     """
     _check_folder_of(json_file)
-    options = _given_options(config_file, given)
+    options = given_options(config_file, given)
     for name in _NOT_OF_THE_CONFIG:
         options.pop(name, None)
     from idm_ray.estimation.estimate import estimate as run  # noqa: PLC0415 -- torch is imported here
@@ -244,7 +244,7 @@ def estimate(
         write_json(json_file, dataclasses.asdict(found))
 
 
-def main() -> NoReturn:
+def main(command: click.Command = cli) -> NoReturn:
     """Run the command line and exit: 0 success, 2 the user's or the data's fault, 1 anything else.
 
     130 after Ctrl-C, 143 after SIGTERM.
@@ -252,7 +252,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, _interrupted)
     try:
-        cli.main(standalone_mode=False)
+        command.main(standalone_mode=False)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -313,7 +313,7 @@ def _check_folder_of(json_file: Path | None) -> None:
         raise UserError(f"expected a folder for --json {json_file}, found none; create it first")
 
 
-def _given_options(config_file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def given_options(config_file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a file under those of the command line."""
     options = _read_config(config_file) if config_file else {}
     return options | {name: value for name, value in given.items() if value is not None}

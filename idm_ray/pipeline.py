@@ -1,0 +1,160 @@
+"""What the scripts in pipelines/ share: the options of `condense`, --smoke, and images for it."""
+
+import functools
+import io
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+
+from idm_ray.cli import given_options, main, run_options
+from idm_ray.data.manifest import MANIFEST_FILE
+from idm_ray.data.shard_set import open_shards
+from idm_ray.errors import UserError
+from idm_ray.host import user_cache
+from idm_ray.options import GroupedCommand
+from idm_ray.progress import Announcement
+from idm_ray.results.run_folder import next_free
+from idm_ray.run import condense
+from idm_ray.sharding import write_shards
+from idm_ray.storage import Location
+from idm_ray.terminal import Terminal
+
+SMOKE_CLASSES = ("bars", "rings", "checks", "waves", "slopes")
+# A minute on a laptop: what is shown is that everything works together, not how well.
+SMOKE: dict[str, Any] = {
+    "iterations": 20,
+    "batch_real": 16,
+    "batch_train": 32,
+    "train_interval": 4,
+    "push_interval": 5,
+    "eval_epochs": 60,
+    "repeats": 1,
+}
+_SMOKE_SEED = 20230601
+
+Settings = dict[str, Any]
+Tell = Callable[[str], None]
+
+
+def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
+    """Make a program of a function that settles the options of a run.
+
+    Args:
+        script: takes the options given by the user (flat, with `out` and `overwrite`; in a
+            rehearsal over those of `SMOKE`), a function that tells a line to people, `smoke`, and
+            options of its own by name; returns the options of `idm_ray.condense`. Its docstring
+            is the help.
+
+    Returns:
+        The program: it condenses, and exits like `idm-ray`.
+    """
+    of_script = [param.name for param in getattr(script, "__click_params__", ())]
+
+    @functools.wraps(script)
+    def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
+        terminal = Terminal()
+        own = {name: given.pop(name) for name in of_script}
+        try:
+            settings = given_options(config_file, given)
+            if smoke:
+                out = settings.get("out") or next_free("runs", f"{script.__name__}-smoke")
+                settings = {**SMOKE, **settings, "out": str(out)}
+            options = script(
+                settings,
+                lambda text: terminal(Announcement(text)),
+                smoke=smoke,
+                **own,
+            )
+            condense(listener=terminal, **options)
+        finally:
+            terminal.close()
+
+    shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
+    command = click.command(cls=GroupedCommand)(run_options(shortened(run)))
+    return lambda: main(command)
+
+
+def smoke_images(size: int) -> str:
+    """Draw a small labelled image collection, unless it is there: always the same.
+
+    Args:
+        size: side of the images, in pixels.
+
+    Returns:
+        A folder, in the user's cache, with `train/CLASS` and `test/CLASS` of JPEG files.
+    """
+    folder = user_cache() / f"smoke-{size}px"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "test").is_dir():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                _draw(Path(scratch, "images"), size)
+                shutil.rmtree(folder, ignore_errors=True)
+                Path(scratch, "images").rename(folder)
+    return str(folder)
+
+
+def smoke_shards(given: Settings, shards: str | None, *, size: int) -> str:
+    """Write small images as shards, unless they are there.
+
+    Args:
+        given: options of the run, with `out`.
+        shards: where to; None for a folder in `out`.
+        size: side of the images, in pixels.
+
+    Returns:
+        Where they are.
+
+    Raises:
+        UserError: there are other shards.
+    """
+    images = smoke_images(size)
+    target = Location.at(shards) if shards else Location.at(given["out"]) / "shards"
+    if (target / MANIFEST_FILE).exists():
+        name = open_shards(target).manifest.name
+        if name != Path(images).name:
+            raise UserError(
+                f"expected a new place for the shards of --smoke, found those of {name!r} in "
+                f"{target}: choose another --shards"
+            )
+    else:
+        write_shards(images, out=target.address, local=given.get("local", False))
+    return target.address
+
+
+def _draw(folder: Path, size: int) -> None:
+    rng = np.random.default_rng(_SMOKE_SEED)
+    for split, count in (("train", 40), ("test", 10)):
+        for label, name in enumerate(SMOKE_CLASSES):
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                file = folder / split / name / f"{number:03d}.jpg"
+                file.write_bytes(_jpeg(_pattern(label, size, rng)))
+
+
+def _pattern(label: int, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(size, size, 3) pixels of a class: its texture somewhere, in any colours, with noise."""
+    y, x = (np.mgrid[:size, :size] + rng.uniform(0, size, (2, 1, 1))) * 8 * np.pi / size
+    texture = [
+        np.sin(x),
+        np.sin(np.hypot(x - x.mean(), y - y.mean())),
+        np.sin(x) * np.sin(y),
+        np.sin(y + 2 * np.sin(x / 2)),
+        np.sin((x + y) / 2),
+    ][label]
+    tint = rng.uniform(-90, 90, 3)
+    noise = rng.normal(0, 25, (size, size, 3))
+    return np.clip(128 + texture[..., np.newaxis] * tint + noise, 0, 255).astype(np.uint8)
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=95)
+    return file.getvalue()
