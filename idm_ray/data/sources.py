@@ -1,7 +1,6 @@
 """From what the user wrote after --data to a source of images."""
 
 import difflib
-import os
 from pathlib import Path
 
 from idm_ray.config import DataConfig
@@ -12,6 +11,7 @@ from idm_ray.data.listing import Source
 from idm_ray.data.parquet import ParquetSource
 from idm_ray.errors import DataError
 from idm_ray.local_disk import list_files
+from idm_ray.storage import Location
 
 _DIGITS = "digits"
 
@@ -32,16 +32,16 @@ def find_source(config: DataConfig) -> Source:
 
 
 def locate(written: str) -> str:
-    """The source as every process finds it, wherever it runs: the word, or an absolute path."""
-    return written if written == _DIGITS else os.path.abspath(Path(written).expanduser())
+    """The source as every process finds it, wherever it runs: the word, absolute path or URI."""
+    return written if written == _DIGITS else Location.at(written).address
 
 
 def source_bytes(written: str) -> int:
     """Size of all files of a source, which are read once to decode them; 0 if it is embedded."""
     if written == _DIGITS:
         return 0
-    path = Path(locate(written))
-    return sum(file.size for file in list_files(path)) if path.is_dir() else path.stat().st_size
+    place = Location.at(written)
+    return sum(file.size for file in place.files()) if place.is_folder() else place.size()
 
 
 def _find(config: DataConfig) -> Source:
