@@ -54,7 +54,8 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
             help="YAML file of options; those on the command line win.",
         ),
         click.option("--overwrite", is_flag=True, help="Replace the run that --out holds."),
-        click.option("--out", type=click.Path(path_type=Path), help="Folder of the run."),
+        # Text: a Path would take one of the slashes out of a URI.
+        click.option("--out", type=click.Path(), help="Folder of the run: a path or a URI."),
     ):
         command = option(command)
     return command
@@ -62,7 +63,7 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @cli.command(cls=GroupedCommand)
 @run_options
-def condense(out: Path | None, overwrite: bool, config_file: Path | None, **given: Any) -> None:
+def condense(out: str | None, overwrite: bool, config_file: Path | None, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
     Without options: the embedded handwritten digits, 1 image per class.
@@ -80,14 +81,17 @@ def condense(out: Path | None, overwrite: bool, config_file: Path | None, **give
 
 
 @cli.command(cls=GroupedCommand)
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path())
 @click.option("--networks", help="Comma-separated, such as convnet-3,convnet-4. [the set's own]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results here.")
 @config_options([*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "seed"])
 def evaluate(
-    file: Path, networks: str | None, json_file: Path | None, data: str | None, **given: Any
+    file: str, networks: str | None, json_file: Path | None, data: str | None, **given: Any
 ) -> None:
-    """Train fresh networks on the condensed set FILE and test them on real images."""
+    """Train fresh networks on the condensed set FILE and test them on real images.
+
+    FILE is a path or a URI.
+    """
     if data is None:
         raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
     _check_folder_of(json_file)

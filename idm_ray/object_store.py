@@ -161,9 +161,8 @@ class ObjectStore:
         """
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(PATIENCE.tries),
-            wait=tenacity.wait_exponential_jitter(
-                initial=PATIENCE.first_wait_s, jitter=PATIENCE.first_wait_s
-            ),
+            wait=tenacity.wait_exponential(PATIENCE.first_wait_s)
+            + tenacity.wait_random(0, PATIENCE.first_wait_s),
             retry=tenacity.retry_if_exception(_may_pass),
             reraise=True,
         )
@@ -197,10 +196,17 @@ class ObjectStore:
         content = memoryview(mapped)
         filesystem, inner = self._open(path)
         stream = filesystem.open_output_stream(inner, compression=None)
-        for start in range(0, num_bytes, _WRITE_BLOCK_BYTES):
-            stream.write(content[start : start + _WRITE_BLOCK_BYTES])
-            stream.flush()  # or all of it would be in memory, waiting to be sent
-        stream.close()
+        try:
+            for start in range(0, num_bytes, _WRITE_BLOCK_BYTES):
+                stream.write(content[start : start + _WRITE_BLOCK_BYTES])
+                stream.flush()  # or all of it would be in memory, waiting to be sent
+            stream.close()
+        except OSError:
+            # Nothing becomes of it now. Left to its destructor it would still send the rest, and
+            # stop all threads of Python meanwhile.
+            with contextlib.suppress(OSError):
+                stream.close()
+            raise
 
 
 class ObjectReader:

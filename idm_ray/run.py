@@ -13,6 +13,7 @@ from idm_ray.config import RunConfig
 from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
+from idm_ray.errors import DataError, StorageError
 from idm_ray.layout import Crew, condensing_work, settle
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
@@ -31,6 +32,7 @@ from idm_ray.report import (
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import replace_card
 from idm_ray.results.run_folder import RunFolder, next_free
+from idm_ray.storage import Location, shown
 from idm_ray.workers import Images
 
 
@@ -46,7 +48,8 @@ class Started:
 class Finished:
     """The run is over."""
 
-    folder: Path
+    folder: Path | Location
+    """A path, unless the run lies in an object store."""
     summary: Mapping[str, Any]
 
 
@@ -102,7 +105,7 @@ def condense(
     """Condense a data set and say how good the result is.
 
     Args:
-        out: folder of the run; by default runs/SOURCE-METHOD-ipcN-n.
+        out: folder of the run, by path or URI; by default runs/SOURCE-METHOD-ipcN-n.
         overwrite: replace the run that `out` holds.
         listener: is told what happens, as it happens.
         **options: any options of `idm_ray.config`, by their flat names.
@@ -114,11 +117,13 @@ def condense(
         UserError: wrong options, data or resources.
         NonFiniteLossError: the images diverged.
         ActorLostError: a process of the run died.
+        StorageError: the folder is remote, and its store went on failing; at the end of the run
+            it names the local folder that holds the results.
     """
     config, info, notes = resolve(options)
-    path = Path(out or _default_folder(config, info))
-    RunFolder.check(path, overwrite=overwrite)
-    for note in (*notes, Announcement(f"writing to {path}")):
+    out = out or _default_folder(config, info)
+    RunFolder.check(out, overwrite=overwrite)
+    for note in (*notes, Announcement(f"writing to {shown(out)}")):
         listener(note)
     work = condensing_work(config, info.image_shape, info.train_counts)
     runner = make_runner(config, info, pixels=work)
@@ -126,7 +131,7 @@ def condense(
         for line in (*runner.notes, describe_numerics(runner.plan)):
             listener(Announcement(line))
         # Not before: what cannot start must not remove an earlier run.
-        return _run(runner, RunFolder.create(path, overwrite=overwrite), listener)
+        return _run(runner, RunFolder.create(out, overwrite=overwrite), listener)
     finally:
         runner.close()
 
@@ -138,7 +143,10 @@ def plain_values(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     plan = runner.plan
+    if folder.remote:
+        listener(Announcement(f"until it is uploaded, the run is in {folder.path}"))
     folder.write_config(provenance(plan))
+    folder.publish()  # what cannot be written to is found out now
     for report in runner.pretrain():
         folder.log(pretrained_line(report))
         listener(Announcement(pretrained_text(report)))
@@ -157,13 +165,23 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
         listener(event)
     # The result is safe before its evaluation, which takes longer than condensing small sets.
     runner.write(folder.path, make_card(plan, evaluation=None))
+    _publish_early(folder, listener)
     accuracies = _evaluate(runner, folder, listener, began)
     summary = summarise(plan, runner.seconds, runner.busy, runner.peak_memory_bytes, accuracies)
     replace_card(folder.condensed_path, make_card(plan, evaluation=summary["evaluation"]))
     folder.write_summary(summary)
-    finished = Finished(folder.path, summary)
+    folder.hand_over()
+    finished = Finished(folder.place, summary)
     listener(finished)
     return finished
+
+
+def _publish_early(folder: RunFolder, listener: Listener) -> None:
+    """Publish what is there; a failure now need not be one at the end."""
+    try:
+        folder.publish()
+    except (DataError, StorageError) as error:
+        listener(Announcement(f"{error}; tried again at the end", warning=True))
 
 
 def _evaluate(

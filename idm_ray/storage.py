@@ -9,7 +9,7 @@ import os
 import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, Final, Protocol
 from urllib.parse import unquote
 
@@ -18,6 +18,7 @@ from idm_ray.local_disk import FileEntry, LocalDisk
 from idm_ray.object_store import ObjectStore
 
 _URI: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<path>.*)")
+_DAMAGED_URI: Final = re.compile(r"(?:s3|gs|gcs|abfss?|hdfs|file):/(?!/)")
 
 
 class RandomReader(Protocol):
@@ -55,8 +56,13 @@ class Location:
         """Return the location that a user has written as a path or a URI.
 
         A local path is made absolute and "~" expanded; "file://" is a local path.
+
+        Raises:
+            DataError: A URI has gone through `pathlib.Path`, which drops one of its slashes.
         """
         text = os.fspath(written)
+        if isinstance(written, PurePath) and _DAMAGED_URI.match(text):
+            raise DataError(f"expected a URI as text, got a Path, which makes it {text!r}")
         found = _URI.fullmatch(text)
         if found is None:
             return cls(LocalDisk(), os.path.abspath(os.path.expanduser(text)))
@@ -170,3 +176,9 @@ class Location:
     def delete(self) -> None:
         """Remove a file; no error if there is none."""
         self.store.delete(self.path)
+
+
+def shown(written: str | os.PathLike[str]) -> str:
+    """Return what a user has written for a message: paths as they are, URIs without passwords."""
+    place = Location.at(written)
+    return str(place) if place.local is None else os.fspath(written)

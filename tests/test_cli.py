@@ -99,8 +99,8 @@ def refused_config(tmp_path, text):
         ),
         (
             "evaluate no.parquet --data digits",
-            "no.parquet: expected a readable file, found: No such file or directory; check the "
-            "path",
+            f"cannot read {os.path.abspath('no.parquet')} (No such file or directory): check the "
+            "path and its permissions",
         ),
         (
             "bench --setting cifar",
@@ -202,7 +202,7 @@ def test_a_file_that_is_no_set_is_refused(finished):
 
 def test_a_folder_in_place_of_a_set_is_refused(finished):
     message = refusal("evaluate", finished.folder, *EVALUATE)
-    assert message.endswith("found a folder or a device; name the condensed.parquet in it")
+    assert message.endswith("found a folder; name the condensed.parquet in it")
 
 
 def test_an_evaluation_without_networks_is_refused(a_set):

@@ -43,7 +43,7 @@ def find_source(config: DataConfig) -> Source:
 
 
 def locate(written: str) -> str:
-    """The source as every process finds it, wherever it runs: the word, or an absolute path."""
+    """The source as every process finds it, wherever it runs: the word, absolute path or URI."""
     return written if written in WORDS else Location.at(written).address
 
 
@@ -56,8 +56,8 @@ def source_bytes(config: DataConfig) -> int:
     shards = find_shards(config)
     if shards is not None:
         return sum(shard.size for shard in shards.manifest.shards)
-    path = Path(locate(config.data))
-    return sum(file.size for file in list_files(path)) if path.is_dir() else path.stat().st_size
+    place = Location.at(config.data)
+    return sum(file.size for file in place.files()) if place.is_folder() else place.size()
 
 
 def _find(config: DataConfig) -> Source:

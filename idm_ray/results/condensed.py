@@ -62,8 +62,12 @@ def write_condensed(
 def read_card(path: str | os.PathLike[str]) -> Card:
     """Returns the card of a condensed set, checked against its hash; reads no image.
 
+    Args:
+        path: A path or a URI.
+
     Raises:
         CondensedSetError: Not a condensed set, damaged, or of a newer format.
+        StorageError: A remote store went on failing.
     """
     with open_set(path) as condensed:
         return condensed.card
@@ -96,11 +100,15 @@ def read_arrays(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], Card]:
     """Reads and verifies a condensed set, without torch.
 
+    Args:
+        path: A path or a URI.
+
     Returns:
         Images (N, C, H, W), normalised and unexpanded, labels (N,) in ascending order, the card.
 
     Raises:
         CondensedSetError: Not a condensed set, damaged, or of a newer format.
+        StorageError: A remote store went on failing.
     """
     with open_set(path) as condensed:
         card = condensed.card
@@ -117,8 +125,12 @@ def read_arrays(
 def load(path: str | os.PathLike[str]) -> "CondensedSet":
     """Loads a condensed set as torch tensors, verified; runs no code from the file.
 
+    Args:
+        path: A path or a URI.
+
     Raises:
         CondensedSetError: Not a condensed set, damaged, or of a newer format.
+        StorageError: A remote store went on failing.
     """
     import torch  # noqa: PLC0415 - a run writes its result, and a reader its card, without torch
 

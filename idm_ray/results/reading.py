@@ -9,7 +9,6 @@ leaves this module as a `CondensedSetError` of one line.
 import contextlib
 import dataclasses
 import os
-import stat
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from idm_ray.errors import CondensedSetError
+from idm_ray.errors import CondensedSetError, DataError
 from idm_ray.results.card import REMEDY, Card, unseal
 from idm_ray.results.columns import ColumnHash, make_schema
 from idm_ray.results.footer import check_footer_seal
+from idm_ray.storage import Location
 
 CARD_KEY: Final = "idm_ray"
 
@@ -71,21 +71,21 @@ class OpenedSet:
 def open_set(path: str | os.PathLike[str]) -> Iterator[OpenedSet]:
     """Opens a condensed set and verifies its footer.
 
+    Args:
+        path: A path or a URI.
+
     Raises:
         CondensedSetError: Not a condensed set, damaged, or of a newer format.
+        StorageError: A remote store went on failing.
     """
-    name = os.fspath(path)
+    location = Location.at(path)
+    name = str(location)
     with contextlib.ExitStack() as stack:
         with _one_line_errors(name):
-            num_bytes = _regular_size(name)
-            with open(name, "rb") as raw:
-                check_footer_seal(raw)
-            file = stack.enter_context(
-                pq.ParquetFile(
-                    name,
-                    page_checksum_verification=True,
-                )
-            )
+            num_bytes = _size_of(location)
+            raw = stack.enter_context(location.open_stream())
+            check_footer_seal(raw)
+            file = stack.enter_context(pq.ParquetFile(raw, page_checksum_verification=True))
             card, columns_sha256 = _sealed_card(file)
             _check_counts(file, card, num_bytes)
         yield OpenedSet(path=name, file=file, card=card, columns_sha256=columns_sha256)
@@ -98,6 +98,8 @@ def _one_line_errors(path: str) -> Iterator[None]:
         yield
     except CondensedSetError as error:
         raise CondensedSetError(f"{path}: {error}") from error
+    except DataError as error:  # missing or denied; it names the path
+        raise CondensedSetError(str(error)) from error
     # Arrow raises its own exceptions and several of Python's; damaged texts, keys, numbers and
     # null values raise the rest.
     except (
@@ -121,14 +123,16 @@ def _one_line_errors(path: str) -> Iterator[None]:
         ) from error
 
 
-def _regular_size(path: str) -> int:
-    """Returns the size of a file in bytes; raises CondensedSetError for a folder or a device."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise CondensedSetError(
-            "expected a file, found a folder or a device; name the condensed.parquet in it"
-        )
-    return status.st_size
+def _size_of(location: Location) -> int:
+    """Returns the size of a file in bytes; for a folder, says what to name instead."""
+    try:
+        return location.size()
+    except DataError as error:
+        if location.is_folder():
+            raise CondensedSetError(
+                "expected a file, found a folder; name the condensed.parquet in it"
+            ) from error
+        raise
 
 
 def _sealed_card(file: pq.ParquetFile) -> tuple[Card, str]:

@@ -1,6 +1,7 @@
 """The folder of a run: which files it holds, and how they are written.
 
-What is in the files is the business of whoever writes them.
+What is in the files is the business of whoever writes them. A run that is to lie in an object
+store is written into a local working folder and copied from there.
 """
 
 import dataclasses
@@ -14,14 +15,16 @@ from typing import Any, Final
 
 import yaml
 
-from idm_ray.errors import UserError
+from idm_ray.errors import DataError, StorageError, UserError
 from idm_ray.results.atomic import write_json, write_text
+from idm_ray.storage import Location
 
 _FOLDERS: Final = ("checkpoints", "tb")
-# The config comes last: as long as it is there, a removal that was cut short can be repeated.
+# In the order of removal; they are published in the opposite one. The summary is the mark of a
+# complete run, and as long as the config is there, a removal that was cut short can be repeated.
 _FILES: Final = (
-    "metrics.jsonl",
     "summary.json",
+    "metrics.jsonl",
     "gallery.png",
     "curves.png",
     "report.html",
@@ -35,23 +38,31 @@ class RunFolder:
     """An existing folder of a run; `create` makes a new one."""
 
     path: Path
-    """The folder."""
+    """Where the files are written: the folder itself, or a working folder."""
+    remote: Location | None = None
+    """Where they are copied to, if the run is not to lie on a local disk."""
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, overwrite: bool) -> "RunFolder":
         """Makes the folder ready for a new run.
 
         Args:
-            path: The folder; it and its parents are created where missing.
+            path: The folder, by path or URI; it and its parents are created where missing.
             overwrite: Whether to remove the files of an earlier run; others are never touched.
 
         Raises:
             UserError: The folder holds a run and `overwrite` is off, it is a file, or nothing
                 can be written into it.
+            StorageError: A remote store went on failing.
         """
-        folder = cls.check(path, overwrite=overwrite)
+        cls.check(path, overwrite=overwrite)
+        place = Location.at(path)
+        if place.local is None:
+            _remove_files(place)
+            return cls(Path(tempfile.mkdtemp(prefix="idm_ray-run-")), place)
+        folder = cls(Path(path))
         try:
-            if folder._holds_run():
+            if _holds_run(place):
                 folder._remove_run()
             folder.path.mkdir(parents=True, exist_ok=True)
             # Permissions and mount options tell less than an attempt does.
@@ -64,22 +75,27 @@ class RunFolder:
             ) from error
         return folder
 
-    @classmethod
-    def check(cls, path: str | os.PathLike[str], *, overwrite: bool) -> "RunFolder":
+    @staticmethod
+    def check(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         """Refuses what `create` would refuse at first sight, and changes nothing.
 
         Raises:
             UserError: The folder holds a run and `overwrite` is off, or it is a file.
+            StorageError: A remote store went on failing.
         """
-        folder = cls(Path(path))
-        if folder.path.exists() and not folder.path.is_dir():
-            raise UserError(f"expected a folder at {path}, found a file; choose another --out")
-        if folder._holds_run() and not overwrite:
+        place = Location.at(path)
+        if place.exists() and not place.is_folder():
+            raise UserError(f"expected a folder at {place}, found a file; choose another --out")
+        if _holds_run(place) and not overwrite:
             raise UserError(
-                f"expected a new folder, found a run in {path}; add --overwrite or "
+                f"expected a new folder, found a run in {place}; add --overwrite or "
                 "choose another --out"
             )
-        return folder
+
+    @property
+    def place(self) -> Path | Location:
+        """Where the run lies in the end."""
+        return self.remote or self.path
 
     @property
     def config_path(self) -> Path:
@@ -138,8 +154,35 @@ class RunFolder:
         with open(self.metrics_path, "ab", buffering=0) as file:
             file.write(line.encode() + b"\n")
 
-    def _holds_run(self) -> bool:
-        return self.config_path.exists() or self.condensed_path.exists()
+    def publish(self) -> None:
+        """Copies the files there are to the remote folder, the summary last; else does nothing.
+
+        Raises:
+            DataError: There is no such bucket, or it may not be written to.
+            StorageError: The store went on failing.
+        """
+        if self.remote is None:
+            return
+        for name in reversed(_FILES):
+            if (self.path / name).exists():
+                with (
+                    open(self.path / name, "rb") as source,
+                    (self.remote / name).atomic_write() as target,
+                ):
+                    shutil.copyfileobj(source, target)
+
+    def hand_over(self) -> None:
+        """Publishes the complete run, and removes the working folder where there is one.
+
+        Raises:
+            StorageError: That failed; names the working folder, which is kept.
+        """
+        try:
+            self.publish()
+        except (DataError, StorageError) as error:
+            raise StorageError(f"the run is complete in {self.path} only: {error}") from error
+        if self.remote is not None:
+            shutil.rmtree(self.path)
 
     def _remove_run(self) -> None:
         for name in _FOLDERS:
@@ -148,8 +191,16 @@ class RunFolder:
                 folder.unlink()  # what it points to lies outside the run
             elif folder.is_dir():
                 shutil.rmtree(folder)
-        for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
+        _remove_files(Location.at(self.path))
+
+
+def _holds_run(place: Location) -> bool:
+    return (place / "config.yaml").exists() or (place / "condensed.parquet").exists()
+
+
+def _remove_files(place: Location) -> None:
+    for name in _FILES:
+        (place / name).delete()
 
 
 def next_free(base: str | os.PathLike[str], stem: str) -> Path:

@@ -3,25 +3,7 @@ import os
 
 import pytest
 
-from idm_ray.local_disk import atomic_write
 from idm_ray.results.atomic import write_json, write_text
-
-
-def test_a_written_file_holds_what_was_written_and_nothing_else_is_left(tmp_path):
-    with atomic_write(tmp_path / "file") as file:
-        file.write(b"content")
-        assert not (tmp_path / "file").exists()
-    assert (tmp_path / "file").read_bytes() == b"content"
-    assert os.listdir(tmp_path) == ["file"]
-
-
-def test_an_exception_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
-    (tmp_path / "file").write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "file") as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
-    assert (tmp_path / "file").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_written_file_has_the_permissions_of_any_other(tmp_path):

@@ -3,11 +3,12 @@
 import contextlib
 import http.client
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -52,8 +53,11 @@ class Proxy:
     """Method and path of all requests, those that failed too."""
     bytes_sent: int = 0
     """Of bodies, to clients."""
+    watch: Callable[[str], None] = lambda method: None
+    """Called with the method of each request before it is served."""
     _trouble: int | str = ""
     _methods: tuple[str, ...] = ()
+    _after: int = 0
     _times: float = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -72,10 +76,16 @@ class Proxy:
                 server.shutdown()
                 thread.join()
 
-    def fail(self, trouble: int | str, *, times: float = float("inf"), methods: str = "") -> None:
-        """Have the next `times` requests fail; with `methods` ("PUT POST"), only such ones."""
+    def fail(
+        self, trouble: int | str, *, methods: str = "", after: int = 0, times: float = float("inf")
+    ) -> None:
+        """Have requests fail; with `methods` ("PUT POST"), only such ones.
+
+        So many of them still succeed before (`after`), and so many fail (`times`).
+        """
         with self._lock:
-            self._trouble, self._times, self._methods = trouble, times, tuple(methods.split())
+            self._trouble, self._methods = trouble, tuple(methods.split())
+            self._after, self._times = after, times
 
     def heal(self) -> None:
         """Hand everything on again."""
@@ -89,12 +99,21 @@ class Proxy:
 
     def take(self, method: str, path: str) -> int | str:
         """Count a request and return what shall befall it."""
+        self.watch(method)
         with self._lock:
             self.requests.append((method, path))
             if self._times < 1 or (self._methods and method not in self._methods):
                 return ""
+            if self._after:
+                self._after -= 1
+                return ""
             self._times -= 1
             return self._trouble
+
+    def methods(self) -> list[str]:
+        """Return the methods of all requests in their order."""
+        with self._lock:
+            return [method for method, _ in self.requests]
 
     def sent(self, count: int) -> None:
         """Count the bytes of an answer."""
@@ -116,6 +135,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer waits 40 ms for an acknowledgement
     server: _Server
 
     def _serve(self) -> None:
@@ -170,3 +190,21 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on standard error."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A fresh bucket behind a proxy."""
+
+    bucket: str
+    """Its URI."""
+    proxy: Proxy
+
+
+def make_bucket(port: int) -> str:
+    """Make a bucket directly at the server and return its URI."""
+    name = f"bucket-{secrets.token_hex(4)}"
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as server:
+        server.request("PUT", f"/{name}")
+        assert server.getresponse().status == 200
+    return f"s3://{name}"
