@@ -63,6 +63,7 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
         terminal = Terminal()
         own = {name: given.pop(name) for name in of_script}
         try:
+            given["overwrite"] = given["overwrite"] or None  # a config file may say so, too
             settings = given_options(config_file, given)
             if smoke:
                 out = settings.get("out") or next_free("runs", f"{script.__name__}-smoke")

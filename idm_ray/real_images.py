@@ -89,7 +89,7 @@ class RealImages:
         condense, train = self._plan.config.condense, self._dataset.train
         rows, filled = self._matching_rows(iteration, label)
         images = self._load(train, filled)
-        if iteration + 1 < condense.iterations:
+        if self._dataset.sharded is not None and iteration + 1 < condense.iterations:
             train.images.expect(self._matching_rows(iteration + 1, label)[1])
         weights = torch.zeros(len(filled), device=self._mean.device)
         weights[: len(rows)] = 1 / len(rows)
@@ -106,7 +106,7 @@ class RealImages:
 
     def expect_training(self, batches: Iterable[tuple[int, int]]) -> None:
         """Prepare for training batches, (model, step), that will be asked for in this order."""
-        for model, step in batches:
+        for model, step in batches if self._dataset.sharded is not None else ():
             self._dataset.train.images.expect(self._training_rows(model, step))
 
     def fill_cache(self) -> None:

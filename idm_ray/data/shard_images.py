@@ -1,5 +1,6 @@
 """Images of shards by row number: read where they lie, decoded, and kept for the next time."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class ShardImages:
         self._offsets = np.cumsum((0, *view.counts), dtype=np.int64)
         self._members: dict[int, Members] = {}
         self._ahead = ReadAhead(self.load, int(np.prod(view.image_shape)))
+        self._lock = threading.Lock()
         self.images_decoded = 0
 
     def __len__(self) -> int:
@@ -161,7 +163,8 @@ class ShardImages:
             raise DataError(f"expected {self._view.image_shape} pixels, found {pixels.shape}")
         if self._cache is not None:
             self._cache.store(row + self._first_row, pixels)
-        self.images_decoded += 1
+        with self._lock:
+            self.images_decoded += 1
         return pixels
 
     def _read(self, rows: Rows, wanted: NDArray[np.int64], batch: Batch) -> None:

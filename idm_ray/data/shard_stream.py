@@ -26,6 +26,8 @@ from idm_ray.storage import Location
 
 _LABEL_SUFFIXES = (".cls", ".json", ".txt")
 _LOWEST_PRIORITY = 19
+_PATIENCE_S = 5.0
+"""With a thread that is to stop while its store does not answer."""
 
 
 def samples(shard: Location) -> Iterator[dict[str, Any]]:
@@ -77,7 +79,7 @@ class CacheFiller:
         """End once the images under way are kept; again is harmless."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(_PATIENCE_S)
         self._lock.release()
 
     def _fill(self, shards: Rows) -> None:

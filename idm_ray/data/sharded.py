@@ -52,7 +52,7 @@ class ShardedImages:
 
     def fill_cache(self, *, seed: int) -> CacheFiller | None:
         """Begin to stream all training images into the cache, in a random order of shards."""
-        if self.cache is None:
+        if self.cache is None or self.cache.finish():
             return None
         return CacheFiller(self.train, self.cache.folder / "streaming", seed=seed)
 
