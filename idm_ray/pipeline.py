@@ -152,7 +152,8 @@ def _pattern(label: int, size: int, rng: np.random.Generator) -> NDArray[np.uint
     ][label]
     tint = rng.uniform(-90, 90, 3)
     noise = rng.normal(0, 25, (size, size, 3))
-    return np.clip(128 + texture[..., np.newaxis] * tint + noise, 0, 255).astype(np.uint8)
+    pixels: NDArray[np.float64] = 128 + texture[..., np.newaxis] * tint + noise
+    return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:

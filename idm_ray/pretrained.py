@@ -24,10 +24,10 @@ from idm_ray import __version__
 from idm_ray.algorithm.model_start import pretraining_steps
 from idm_ray.algorithm.pretraining import Pretrained, pretrain
 from idm_ray.host import user_cache
+from idm_ray.local_disk import atomic_write
 from idm_ray.machine import processor
 from idm_ray.plan import Plan
 from idm_ray.real_images import RealImages
-from idm_ray.results.atomic import atomic_write
 
 _FORMAT = 1
 """Part of every name: raise it when a file would mean something else."""

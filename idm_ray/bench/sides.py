@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -157,10 +158,10 @@ def _normalised(dataset: ImageDataset, device: str) -> Tensor:
     """All training images, (N, C, H, W) float32, held in memory as the published code does."""
     pixels, info = dataset.train.images, dataset.info
     mean, std = (torch.tensor(x, device=device).reshape(-1, 1, 1) for x in (info.mean, info.std))
-    images = torch.empty(pixels.shape, device=device)
+    images = torch.empty((len(pixels), *info.image_shape), device=device)
     # In pieces: copies of them all would be the peak of its memory.
     cuts = [*range(0, len(pixels), _NORMALISED_AT_ONCE), len(pixels)]
     for first, end in pairwise(cuts):
-        some = torch.from_numpy(pixels[first:end].copy()).to(device)
+        some = torch.from_numpy(pixels.take(np.arange(first, end))).to(device)
         images[first:end] = to_network_input(some, mean, std)
     return images

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import braceexpand
 import numpy as np
@@ -182,7 +182,7 @@ def _scan(shard: Location) -> _Scanned:
     """Read a shard from beginning to end."""
     scanned = _Scanned()
     with shard.open_stream() as stream:
-        hashed = _Hashed(stream)
+        hashed: Any = _Hashed(stream)
         try:
             with tarfile.open(fileobj=hashed, mode="r|", bufsize=1 << 20) as tar:
                 seen: set[str] = set()
@@ -228,7 +228,7 @@ def _samples(tar: tarfile.TarFile, problems: list[str]) -> Iterator[_Sample]:
     """Put neighbouring members of one key together."""
     sample: _Sample | None = None
     for member in tar:
-        tar.members = []  # else they would be kept
+        tar.members = []  # type: ignore[attr-defined] # else they would be kept
         key, suffix = base_plus_ext(member.name)
         if member.isdir() or key is None:
             continue

@@ -85,7 +85,8 @@ def train_batch_rows(
     rng = random_generator(seed, "train", model, step)
     drawn = draw_rows(int(ends[-1]), batch_train, rng)
     which = np.searchsorted(ends, drawn, side="right")
-    return drawn - (ends - counts)[which] + first[which]
+    rows: Rows = drawn - (ends - counts)[which] + first[which]
+    return rows
 
 
 def pretrain_batch_rows(

@@ -76,7 +76,7 @@ class ShardReader:
 def is_intact(members: Members, position: int, image: bytes) -> bool:
     """Whether an image's bytes are those that were indexed."""
     digest = hashlib.sha256(image).digest()[:DIGEST_BYTES]
-    return digest == members.digests[position].tobytes()
+    return digest == bytes(members.digests[position])
 
 
 def requests(members: Members, positions: NDArray[np.int64]) -> Iterator[Request]:

@@ -1,6 +1,7 @@
 """Shards as a source among others: found by what the user wrote, and read to be written anew."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,7 @@ class ShardSource:
             for request in requests(members, positions):
                 for position, content in self._shards.reader.read(members, request):
                     where = f"{split} image {position} of class {c} in {self.name}"
-                    yield EncodedImage(where, lambda content=content: content)
+                    yield EncodedImage(where, partial(bytes, content))
 
     @property
     def _num_classes(self) -> int:

@@ -99,9 +99,10 @@ class CacheFiller:
             if self._stop.is_set() or self._images.cache_is_full:
                 return
             row = rows.get(sample["__key__"])
-            for member in sample.values() if row is not None else ():
-                if isinstance(member, bytes):
-                    self._images.offer(row, member)
+            if row is not None:
+                for member in sample.values():
+                    if isinstance(member, bytes):
+                        self._images.offer(row, member)
 
 
 def _is_no_label(member: str) -> bool:

@@ -115,7 +115,8 @@ class ShardWriter:
 
     def _class_rows(self, split: SplitName, label: int) -> NDArray[np.int64]:
         rows = self._rows[split]
-        return rows[self._listing.labels[rows] == label]
+        chosen: NDArray[np.int64] = rows[self._listing.labels[rows] == label]
+        return chosen
 
     def _stem(self, split: SplitName, label: int) -> str:
         readable = re.sub(r"[^A-Za-z0-9_]+", "-", self.class_names[label]).strip("-")[:40]

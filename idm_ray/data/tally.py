@@ -83,7 +83,7 @@ class Tally:
 
     def record(self) -> ClassRecord:
         """Return what was added up."""
-        sums, squares = (tuple(values) for values in self._sums.tolist())
+        sums, squares = self._sums.tolist()
         return ClassRecord(
             images=len(self._columns[0]),
             encoded_bytes=self._bytes,
@@ -91,8 +91,8 @@ class Tally:
             channels=self._channels,
             sides=next(iter(self._sides)) if len(self._sides) == 1 else None,
             pixels=self._pixels,
-            sums=sums,
-            squares=squares,
+            sums=(sums[0], sums[1], sums[2]),
+            squares=(squares[0], squares[1], squares[2]),
         )
 
     def table(self) -> pa.Table:
