@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import BinaryIO
 
 import braceexpand
 import numpy as np
@@ -29,13 +29,14 @@ from idm_ray.data.shard_index import write_index
 from idm_ray.data.shard_set import ShardSet
 from idm_ray.data.splits import hold_out
 from idm_ray.data.tally import ImageFacts, Tally, measure
+from idm_ray.data.tars import members
 from idm_ray.errors import DataError
 from idm_ray.host import num_cores
 from idm_ray.storage import Location
 
 _FORMAT = 1
 """Part of every key: raise it when the same shards would be indexed differently."""
-_BLOCK = 512
+_IMAGES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 _LABEL_KEYS = ("label", "cls", "class", "target")
 _LARGEST_MEMBER = 1 << 28
 """Bytes of an encoded image; what claims more is no image of a data set."""
@@ -65,8 +66,7 @@ class _Sample:
 class _Scanned:
     """A shard that was read from beginning to end."""
 
-    sha256: str = ""
-    size: int = 0
+    size: int
     images: list[_Found] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -160,7 +160,7 @@ def _index(shards: Sequence[Location], test_fraction: float, folder: Location) -
         train=train,
         test=test,
         shards=tuple(
-            FileRecord(path=str(shard), size=one.size, sha256=one.sha256)
+            FileRecord(path=str(shard), size=one.size, sha256="")
             for shard, one in zip(shards, scanned, strict=True)
         ),
         index=FileRecord(
@@ -180,93 +180,51 @@ def _class_names(labels: set[str]) -> tuple[str, ...]:
 
 def _scan(shard: Location) -> _Scanned:
     """Read a shard from beginning to end."""
-    scanned = _Scanned()
-    with shard.open_stream() as stream:
-        hashed: Any = _Hashed(stream)
-        try:
-            with tarfile.open(fileobj=hashed, mode="r|", bufsize=1 << 20) as tar:
-                seen: set[str] = set()
-                for sample in _samples(tar, scanned.problems):
-                    _take(sample, shard, seen, scanned)
-                end = tar.offset
-        except (tarfile.TarError, EOFError) as error:
-            raise _cut_short(shard, scanned, str(error)) from error
-        hashed.read_rest()
-    scanned.size, scanned.sha256 = hashed.size, hashed.digest.hexdigest()
-    if end + _BLOCK > scanned.size:  # the block of zeros that ends every tar file
-        raise _cut_short(shard, scanned, "its end is missing")
+    scanned, seen = _Scanned(size=shard.size()), set[str]()
+    with shard.open_stream() as file:
+        for sample in _samples(file, shard, scanned):
+            _take(sample, shard, seen, scanned)
     return scanned
 
 
-def _cut_short(shard: Location, scanned: _Scanned, reason: str) -> DataError:
-    last = f"after {scanned.images[-1].key}" if scanned.images else "before its first image"
-    return DataError(f"expected a whole tar file, found {shard} damaged {last} ({reason}): copy it")
-
-
-class _Hashed:
-    """A file to read from that computes its checksum on the way."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def read(self, count: int) -> bytes:
-        """Read on."""
-        data = self._file.read(count)
-        self.digest.update(data)
-        self.size += len(data)
-        return data
-
-    def read_rest(self) -> None:
-        """Read to the end."""
-        while self.read(1 << 20):
-            pass
-
-
-def _samples(tar: tarfile.TarFile, problems: list[str]) -> Iterator[_Sample]:
+def _samples(file: BinaryIO, shard: Location, scanned: _Scanned) -> Iterator[_Sample]:
     """Put neighbouring members of one key together."""
     sample: _Sample | None = None
-    for member in tar:
-        tar.members = []  # type: ignore[attr-defined] # else they would be kept
+    for member in members(file, shard, 0, scanned.size):
         key, suffix = base_plus_ext(member.name)
         if member.isdir() or key is None:
             continue
         if not _is_plain(member):
-            problems.append(f"{member.name} is no plain file inside the tar: ignored")
+            scanned.problems.append(f"{member.name} in {shard} is no plain file inside the tar")
             continue
         if sample is None or key != sample.key:
             if sample is not None:
                 yield sample
             sample = _Sample(key=key)
-        _add_member(sample, tar, member, suffix.lower())
+        _add_member(sample, file, member, suffix.lower())
     if sample is not None:
         yield sample
 
 
 def _is_plain(member: tarfile.TarInfo) -> bool:
     path = PurePosixPath(member.name)
-    return member.isreg() and not path.is_absolute() and ".." not in path.parts
+    is_file = member.isreg() and not member.issparse()
+    return is_file and not path.is_absolute() and ".." not in path.parts
 
 
-def _add_member(
-    sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str
-) -> None:
+def _add_member(sample: _Sample, file: BinaryIO, member: tarfile.TarInfo, suffix: str) -> None:
     """Keep an image's bytes or a label; anything else is not even read."""
-    is_used = f".{suffix}".endswith((*IMAGE_SUFFIXES, ".cls", ".json"))
-    if not is_used or member.size > _LARGEST_MEMBER:
+    is_image, is_label = suffix.endswith(_IMAGES), suffix in ("cls", "json")
+    if not (is_image or is_label) or member.size > _LARGEST_MEMBER:
         return
-    file = tar.extractfile(member)
-    assert file is not None, "a regular member has content"
-    content = file.read()
-    if len(content) < member.size:
-        raise EOFError(f"{member.name} is cut short")
-    if suffix.endswith("cls"):
-        sample.label = content.decode(errors="replace").strip() or None
-    elif suffix.endswith("json"):
-        sample.label = sample.label or _label_in(content)
-    else:
+    file.seek(member.offset_data)
+    content = file.read(member.size)
+    if is_image:
         sample.image = (member.offset_data, content)
+    elif suffix == "cls":
+        sample.label = content.decode(errors="replace").strip() or None
+    else:
+        sample.label = sample.label or _label_in(content)
 
 
 def _label_in(content: bytes) -> str | None:

@@ -46,7 +46,10 @@ class ClassRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileRecord:
-    """A file of the set: its path below the set's folder (a foreign one's own), size, SHA-256."""
+    """A file of the set: its path below the set's folder, size in bytes, and SHA-256.
+
+    A shard of others has its own path, and no SHA-256: its images have one each.
+    """
 
     path: str
     size: int

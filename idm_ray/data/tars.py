@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from idm_ray.data.listing import IMAGE_SUFFIXES, EncodedImage
 from idm_ray.errors import DataError
+from idm_ray.storage import Location
 
 _LONGEST_NAME = 255
 """Bytes; all names of an index are kept at the length of the longest."""
@@ -87,7 +88,7 @@ def images_within(file: BinaryIO, path: Path, start: int, end: int, *, what: str
 
 
 def members(
-    file: BinaryIO, path: Path, start: int, end: int, *, what: str = ""
+    file: BinaryIO, path: Path | Location, start: int, end: int, *, what: str = ""
 ) -> Iterator[tarfile.TarInfo]:
     """Yield the members of a tar from their headers; one is in memory at a time.
 
