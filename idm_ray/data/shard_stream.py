@@ -6,7 +6,6 @@ that has not passed yet is read by itself.
 """
 
 import contextlib
-import os
 import tarfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -25,7 +24,6 @@ from idm_ray.host import num_cores
 from idm_ray.storage import Location
 
 _LABEL_SUFFIXES = (".cls", ".json", ".txt")
-_LOWEST_PRIORITY = 19
 _PATIENCE_S = 5.0
 """With a thread that is to stop while its store does not answer."""
 
@@ -83,10 +81,8 @@ class CacheFiller:
         self._lock.release()
 
     def _fill(self, shards: Rows) -> None:
-        with contextlib.suppress(AttributeError, OSError):
-            # Beside computing, not in its way; only Linux has priorities of threads.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
-        # Whoever needs an image that cannot be had will say so; this only has it sooner.
+        # Not at a lower priority: where others are busy, a thread that waits for a core while it
+        # holds Python's lock would hold up the computing. Errors are for whoever needs an image.
         with contextlib.suppress(IdmRayError, OSError, ValueError, tarfile.TarError):
             for shard in shards.tolist():
                 rows = self._images.rows_by_key(shard)
