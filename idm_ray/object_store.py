@@ -57,7 +57,7 @@ _DENIED = re.compile(
     r"UNAUTHENTICATED"
 )
 _ELSEWHERE = re.compile(r"HTTP status 30\d|PERMANENT_REDIRECT|AUTHORIZATION_HEADER_MALFORMED")
-_SECRETS = re.compile(r"(?<=:)[^/@:]+(?=@)|(?<=[?&]sig=)[^&]+|(?<=[?&]client_secret=)[^&]+")
+_SECRETS = re.compile(r"(://[^/@:]*:)[^/@]*(?=@)|([?&](?:sig|client_secret)=)[^&]*")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -79,7 +79,7 @@ class ObjectStore:
 
     def shown(self, path: str) -> str:
         """Return the URI for people: no passwords."""
-        return _SECRETS.sub("***", self.address(path))
+        return _hide_secrets(self.address(path))
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.shown('')!r})"
@@ -91,10 +91,12 @@ class ObjectStore:
 
     def size(self, path: str) -> int:
         """Return the size of a file in bytes."""
-        size = self._info(path).size
-        if size is None:
-            raise DataError(_not_there(self.shown(path)))
-        return int(size)
+        info, shown = self._info(path), self.shown(path)
+        if info.type == pa.fs.FileType.NotFound:
+            raise _missing(shown)
+        if info.size is None:
+            raise DataError(f"expected a file at {shown}, found a folder; name a file in it")
+        return int(info.size)
 
     def files(self, path: str) -> list[FileEntry]:
         """List the files below a folder."""
@@ -181,7 +183,7 @@ class ObjectStore:
     def _open(self, path: str) -> tuple[Any, str]:
         """The file system, and the path as it is called there."""
         filesystem, base = _filesystem(self.root, self.query, _aws_environment(), PATIENCE)
-        return filesystem, "/".join(part for part in (base, path) if part)
+        return filesystem, (base + path).rstrip("/")
 
     def _upload(self, path: str, file: IO[bytes]) -> None:
         # A stream that is given up by an exception of Python is completed when it is destroyed:
@@ -289,11 +291,14 @@ class _Raw(io.RawIOBase):
 def _filesystem(
     root: str, query: str, environment: tuple[tuple[str, str], ...], patience: Patience
 ) -> tuple[Any, str]:
-    """The file system of a root, and where the root is in it."""
+    """The file system of a root, and what paths below the root begin with in it."""
     if root.startswith("s3://"):
         return _s3(root.removeprefix("s3://"), dict(parse_qsl(query)), dict(environment), patience)
+    if root.startswith(("gs://", "gcs://")) and "retry_limit_seconds" not in query:
+        # Its own tries would go on for a quarter of an hour.
+        query = "&".join(filter(None, [query, f"retry_limit_seconds={patience.silence_timeout_s}"]))
     filesystem, base = pa.fs.FileSystem.from_uri(f"{root}/" + (query and f"?{query}"))
-    return filesystem, base.rstrip("/")
+    return filesystem, base.rstrip("/") + "/"
 
 
 def _s3(
@@ -330,7 +335,7 @@ def _s3(
         background_writes=True,
         allow_delayed_open=False,
         **options,
-    ), bucket
+    ), f"{bucket}/"
 
 
 def _aws_environment() -> tuple[tuple[str, str], ...]:
@@ -346,19 +351,18 @@ def _may_pass(error: BaseException) -> bool:
 
 def _explained(error: Exception, shown: str) -> IdmRayError:
     """What to raise instead of pyarrow's error."""
-    reason = " ".join(str(error).split())
+    reason = _hide_secrets(" ".join(str(error).split()))
     if _may_pass(error):
         return StorageError(
             f"{shown}: gave up after {PATIENCE.tries} tries ({reason}); check the network and the "
             "store, and run it again"
         )
     if isinstance(error, FileNotFoundError | NotADirectoryError) or _MISSING.search(reason):
-        return DataError(_not_there(shown))
+        return _missing(shown)
     if isinstance(error, PermissionError) or _DENIED.search(reason):
-        return DataError(
-            f"no access to {shown}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or what the "
-            f"store takes) to an account that has it ({reason})"
-        )
+        is_s3 = shown.startswith("s3://")
+        keys = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to" if is_s3 else "use"
+        return DataError(f"no access to {shown}: {keys} credentials that give it ({reason})")
     if _ELSEWHERE.search(reason):
         return DataError(f"{shown} is in another region: set AWS_REGION to the bucket's ({reason})")
     if isinstance(error, pa.ArrowInvalid):
@@ -369,8 +373,11 @@ def _explained(error: Exception, shown: str) -> IdmRayError:
     return StorageError(f"{shown}: {reason}")
 
 
-def _not_there(shown: str) -> str:
-    return (
-        f"expected a file or folder at {shown}, found none: check its name, and the endpoint "
-        "(AWS_ENDPOINT_URL) if it is not Amazon's"
-    )
+def _missing(shown: str) -> DataError:
+    is_s3 = shown.startswith("s3://")
+    endpoint = ", and the endpoint (AWS_ENDPOINT_URL) if it is not Amazon's" if is_s3 else ""
+    return DataError(f"expected a file or folder at {shown}, found none: check its name{endpoint}")
+
+
+def _hide_secrets(text: str) -> str:
+    return _SECRETS.sub(r"\1\2***", text)

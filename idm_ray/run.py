@@ -145,8 +145,7 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     plan = runner.plan
     if folder.remote:
         listener(Announcement(f"until it is uploaded, the run is in {folder.path}"))
-    folder.write_config(provenance(plan))
-    folder.publish()  # what cannot be written to is found out now
+    folder.start(provenance(plan))
     for report in runner.pretrain():
         folder.log(pretrained_line(report))
         listener(Announcement(pretrained_text(report)))
@@ -181,7 +180,7 @@ def _publish_early(folder: RunFolder, listener: Listener) -> None:
     try:
         folder.publish()
     except (DataError, StorageError) as error:
-        listener(Announcement(f"{error}; tried again at the end", warning=True))
+        listener(Announcement(f"the upload will be tried again at the end: {error}", True))
 
 
 def _evaluate(

@@ -90,7 +90,8 @@ class Location:
         pure = PurePosixPath(part)
         if pure.is_absolute() or ".." in pure.parts:
             raise DataError(f"expected a path inside {self}, got {part!r}")
-        return Location(self.store, "/".join(filter(None, [self.path.rstrip("/"), str(pure)])))
+        base = self.path if self.path in ("", "/") else f"{self.path}/"
+        return Location(self.store, (base + "/".join(pure.parts)).removesuffix("/") or base)
 
     @property
     def name(self) -> str:

@@ -148,6 +148,30 @@ def test_the_uri_alone_says_where_and_who(store, monkeypatch):
     assert place.read_bytes() == b"text"
 
 
+def test_an_unknown_uri_is_refused_without_its_password():
+    with pytest.raises(DataError) as refused:
+        Location.at("foo://user:secret@host/x").exists()
+    assert "secret" not in str(refused.value)
+
+
+def test_any_other_uri_that_pyarrow_opens_is_used_the_same_way():
+    folder = Location.at("fsspec+memory:///folder")
+    (folder / "a/b").write_text("text")
+    assert (folder / "a/b").read_bytes() == b"text"
+    assert [entry.path for entry in folder.files()] == ["a/b"]
+    assert folder.is_folder()
+    with pytest.raises(
+        DataError, match=r"at fsspec\+memory:///folder/c, found none: check its name$"
+    ):
+        (folder / "c").read_bytes()
+
+
+def test_google_s_own_tries_end_soon():
+    filesystem, _ = object_store._filesystem("gs://anonymous@bucket", "", (), Patience())
+    _, (options,) = filesystem.__reduce__()
+    assert options["retry_time_limit"].total_seconds() == Patience().silence_timeout_s
+
+
 # --- Uploads are whole or absent ---
 
 

@@ -56,6 +56,9 @@ def test_parts_are_joined_and_taken_apart():
     for root in ("/", "/data", "s3://bucket", "s3://bucket/data?region=x"):
         place = Location.at(root) / "train" / "ant/1.png"
         assert place.name == "1.png"
+        assert str(place).partition("?")[0].endswith("/train/ant/1.png")
+        assert place.local in (None, Path(root, "train/ant/1.png"))
+        assert place / "" == place
         assert place.parent.parent == Location.at(root) / "train"
         assert place.parent.parent.parent == Location.at(root)
     assert Location.at("s3://bucket").parent == Location.at("s3://bucket")

@@ -154,6 +154,20 @@ class RunFolder:
         with open(self.metrics_path, "ab", buffering=0) as file:
             file.write(line.encode() + b"\n")
 
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Writes the configuration and publishes it: what cannot be written to is found out now.
+
+        Raises:
+            DataError: There is no such bucket, or it may not be written to.
+            StorageError: The store went on failing.
+        """
+        self.write_config(config)
+        try:
+            self.publish()
+        except (DataError, StorageError):
+            shutil.rmtree(self.path)  # a working folder, with nothing of worth in it yet
+            raise
+
     def publish(self) -> None:
         """Copies the files there are to the remote folder, the summary last; else does nothing.
 
