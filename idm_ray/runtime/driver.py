@@ -116,7 +116,9 @@ class RayRunner:
             for seat, groups in zip(class_seats, self._layout.assignment, strict=True)
         ]
         self.processes = (*class_actors, queue)
-        return (_describe_places(fetch([p.place.remote() for p in self.processes])),)
+        places = fetch([p.place.remote() for p in self.processes])
+        self._pretrained = {}  # the queue has them
+        return (_describe_places(places),)
 
     def condense(self) -> Iterator[Progress | Evaluated]:
         """Run all iterations; `start` comes first."""
