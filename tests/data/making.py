@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from idm_ray.config import DataConfig
-from idm_ray.data.dataset import ImageDataset, open_dataset
+from idm_ray.data.dataset import ImageDataset, Split, open_dataset
+from idm_ray.data.images import Batch
 
 
 def picture(number: int, *, width: int = 8, height: int = 8, mode: str = "RGB") -> Image.Image:
@@ -64,6 +65,12 @@ def write_parquet(
         table = table.replace_schema_metadata({"huggingface": metadata})
     pq.write_table(table, path, row_group_size=rows_per_group)
     return path
+
+
+def images_of(split: Split, rows: Sequence[int] | range | None = None) -> Batch:
+    """The images of a split at some rows, or all of them."""
+    chosen = range(len(split.images)) if rows is None else rows
+    return split.images.take(np.array(chosen, dtype=np.int64))
 
 
 def opened(path: Path, cache: Path | None, **options: Any) -> ImageDataset:
