@@ -91,7 +91,11 @@ class NodeCache:
 
     def _is_usable(self) -> bool:
         """Whether the files fit, and no power failure can have taken pixels but not their mark."""
-        sizes = {_PIXELS: np.prod(self._shape), _PRESENT: self._shape[0]}
+        sizes = {
+            _PIXELS: np.prod(self._shape),
+            _PRESENT: self._shape[0],
+            _RESERVED: len(self._offsets) - 1,
+        }
         with contextlib.suppress(OSError):
             fits = all((self.folder / name).stat().st_size == n for name, n in sizes.items())
             if (self.folder / _COMPLETE).exists():
