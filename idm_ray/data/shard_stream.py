@@ -85,11 +85,13 @@ class CacheFiller:
             # Beside computing, not in its way; only Linux has priorities of threads.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
         # Whoever needs an image that cannot be had will say so; this only has it sooner.
-        with contextlib.suppress(IdmRayError, OSError, ValueError, tarfile.TarError):
+        with contextlib.suppress(IdmRayError, OSError):
             for shard in shards.tolist():
                 rows = self._images.rows_by_key(shard)
                 if not self._images.kept(np.array(list(rows.values()))).all():
-                    self._fill_from(shard, rows)
+                    # What the library refuses (names that come twice) is not the next shard's.
+                    with contextlib.suppress(ValueError, tarfile.TarError):
+                        self._fill_from(shard, rows)
             self._images.finish_cache()
 
     def _fill_from(self, shard: int, rows: dict[str, int]) -> None:

@@ -95,6 +95,6 @@ def write_sharded(source: str | Path, out: Path, **options: Any) -> Path:
     return out
 
 
-def opened(path: Path, cache: Path | None, **options: Any) -> ImageDataset:
+def opened(path: Path, cache: Path | None, /, **options: Any) -> ImageDataset:
     cache_dir = None if cache is None else str(cache)
     return open_dataset(DataConfig(data=str(path), cache_dir=cache_dir, **options))

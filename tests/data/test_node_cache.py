@@ -75,7 +75,7 @@ def test_a_limit_is_kept_by_whole_classes(tmp_path):
     assert cache.full == ""
     fill(cache)
     assert present(cache) == [True] * 3 + [False] * 2 + [True] * 4
-    assert cache.full == "its limit is reached"
+    assert cache.full == f"the limit of {cache.folder} is reached"
     assert is_right(cache)
     assert not cache.finish()
 
@@ -102,7 +102,7 @@ def test_it_leaves_a_tenth_of_the_disk_free_unless_told_otherwise(tmp_path, monk
     cache.store(0, np.zeros((1, 2, 5), np.uint8))
     assert cache.full == ""
     cache.store(15, np.zeros((1, 2, 5), np.uint8))
-    assert cache.full == "the disk is nearly full"
+    assert cache.full == f"the disk of {cache.folder} is nearly full"
     assert cache.present(np.array([0, 15])).tolist() == [True, False]
 
 
@@ -124,7 +124,28 @@ print(rows.tolist(), np.unique(cache.read(rows)).tolist(), cache.full)
 def test_a_full_disk_ends_nothing_but_the_filling(tmp_path):
     # Without the reservation, writing into the map would kill the process (SIGBUS).
     told = on_a_small_disk(tmp_path, ON_A_SMALL_DISK)
-    assert told == "[0, 1, 2, 3] [1, 2, 3, 4] the disk is full\n"
+    assert told == f"[0, 1, 2, 3] [1, 2, 3, 4] the disk of {tmp_path} is full\n"
+
+
+ON_A_FULL_DISK = """
+import errno, sys
+from pathlib import Path
+from idm_ray.data.node_cache import NodeCache
+with open(Path(sys.argv[1], "filler"), "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+try:
+    NodeCache(Path(sys.argv[1], "cache"), (2, 2), (3, 8, 8), limit_bytes=None)
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+def test_where_there_is_no_room_at_all_none_can_be_made(tmp_path):
+    assert on_a_small_disk(tmp_path, ON_A_FULL_DISK) == "ENOSPC\n"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -135,7 +156,7 @@ def test_a_quota_is_as_good_as_a_full_disk(tmp_path, monkeypatch, number):
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     cache = cache_in(tmp_path)
     fill(cache)
-    assert (cache.full, present(cache)) == ("the disk is full", [False] * 9)
+    assert (cache.full, present(cache)) == (f"the disk of {cache.folder} is full", [False] * 9)
 
 
 def test_a_disk_that_fails_is_an_error(tmp_path, monkeypatch):
