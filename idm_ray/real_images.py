@@ -158,6 +158,8 @@ class RealImages:
         for first in range(0, len(test.images), batch):
             rows = np.arange(first, min(first + batch, len(test.images)))
             yield self._load(test, rows), self._labels(test, rows)
+        if self._dataset.sharded is not None:
+            self._dataset.sharded.test.finish_cache()
 
     def report(self) -> DataReport:
         """What images took since the last report."""

@@ -18,7 +18,7 @@ from idm_ray.errors import UserError
 
 NAMES = """
 recipe
-data data_root size classes test_fraction limit_per_class cache_dir
+data data_root size classes test_fraction limit_per_class strict cache cache_dir cache_limit
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
@@ -37,7 +37,10 @@ OTHERS = {
     "classes": "ant,bee",
     "test_fraction": 0.5,
     "limit_per_class": 7,
+    "strict": True,
+    "cache": "none",
     "cache_dir": "cache",
+    "cache_limit": "3GB",
     "method": "dm",
     "ipc": 3,
     "iterations": 5,

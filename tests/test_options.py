@@ -11,22 +11,29 @@ from tests.making_runs import command
 CONDENSE = """
 --out --overwrite --config
 --recipe
---data --data-root --size --classes --test-fraction --limit-per-class --cache-dir
+--data --data-root --size --classes --test-fraction --limit-per-class --strict
+--cache --cache-dir --cache-limit
 --method --ipc --iterations --seed --network --batch-real --lambda-reg --partition --start
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
---batch-train --lr-net --accuracy-window
+--batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
 --repeats --eval-epochs --eval-interval --whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
 """
 EVALUATE = """
 --networks --json
---data --data-root --size --classes --test-fraction --limit-per-class --cache-dir
+--data --data-root --size --classes --test-fraction --limit-per-class --strict
+--cache --cache-dir --cache-limit
 --seed
 --repeats --eval-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
+"""
+SHARDS = """
+--out --shard-mb --overwrite
+--data-root --size --classes --test-fraction --limit-per-class --strict
+--local
 """
 BENCH = """
 --setting --rounds --json
@@ -53,7 +60,8 @@ def refusal(*words):
 
 
 @pytest.mark.parametrize(
-    ("name", "flags"), [("condense", CONDENSE), ("evaluate", EVALUATE), ("bench", BENCH)]
+    ("name", "flags"),
+    [("condense", CONDENSE), ("evaluate", EVALUATE), ("shards", SHARDS), ("bench", BENCH)],
 )
 def test_these_are_all_options_in_the_order_they_are_shown(name, flags):
     assert [flag for option in options_of(name) for flag in option.opts] == flags.split()

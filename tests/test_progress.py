@@ -7,7 +7,7 @@ from idm_ray.algorithm.class_group import GroupReport
 from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.algorithm.steps import TrainMetrics
 from idm_ray.progress import MAX_REPORTS, Collector
-from idm_ray.workers import WorkerReport
+from idm_ray.workers import QueueWorkerReport, WorkerReport
 
 
 def group(first, matching, regularization=0.0):
@@ -26,13 +26,14 @@ def worker(*groups, busy_s=0.0):
 
 
 def queue(iteration, *, size=3, ages=(0,), accuracies=(0.0,), **trained):
-    return QueueReport(
+    report = QueueReport(
         iteration=iteration,
         size=size,
         ages=ages,
         accuracies=accuracies,
         trained=TrainMetrics(**trained),
     )
+    return QueueWorkerReport(iterations=(report,), busy_s=0.0)
 
 
 def collector(iterations=4, *, groups=1, workers=1):

@@ -7,6 +7,7 @@ import torch
 from idm_ray.algorithm.model_start import draw_start
 from idm_ray.errors import DataError
 from idm_ray.real_images import RealImages, check_data
+from tests.data.making import images_of
 from tests.making_runs import plan_of, write_pictures
 
 UNEQUAL = {"ant": 4, "bee": 15, "cat": 8}  # and 3, 12, 6 of them are training images
@@ -24,7 +25,7 @@ def plan():
 
 def normalised(dataset, rows):
     mean, std = (np.float32(v).reshape(-1, 1, 1) for v in (dataset.info.mean, dataset.info.std))
-    return (np.float32(dataset.train.images[rows]) / 255 - mean) / std
+    return (np.float32(images_of(dataset.train, rows)) / 255 - mean) / std
 
 
 def close(tensor, array):

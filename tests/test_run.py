@@ -14,6 +14,7 @@ from idm_ray.errors import NonFiniteLossError, UserError
 from idm_ray.progress import Announcement, Evaluated, Progress
 from idm_ray.results.condensed import read_arrays, read_card
 from idm_ray.run import Finished, Started
+from tests.data.making import images_of
 from tests.making_runs import TINY, metrics, pixels, pixels_of, run, write_pictures
 
 EVALUATED = {"repeats": 2, "whole_epochs": 1}
@@ -433,7 +434,7 @@ def started(tmp_path, **options):
 
 def real_images(label):
     dataset = open_dataset(DataConfig(limit_per_class=20))
-    rows = np.array(dataset.train.images[list(dataset.train.class_rows(label))], np.float32)
+    rows = np.float32(images_of(dataset.train, dataset.train.class_rows(label)))
     mean, std = (np.float32(values) for values in (dataset.info.mean, dataset.info.std))
     return (rows / 255 - mean) / std
 

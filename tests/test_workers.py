@@ -24,7 +24,7 @@ def sequence(plan, iterations=2):
 def test_the_queue_reports_what_it_did(plan):
     queue = QueueWorker(plan)
     (snapshot,) = queue.begin(0)
-    report = queue.train(0)
+    (report,) = queue.train(0).iterations
     assert (snapshot.age, snapshot.accuracy) == (0, 0)
     assert (report.iteration, report.size, report.ages, report.accuracies) == (0, 4, (0,), (0,))
     assert report.trained.images == 2 * 2 * 32
@@ -40,7 +40,7 @@ def test_a_queue_that_puts_training_off_serves_and_reports_the_same_in_calls_of_
     plainly = QueueWorker(plan)
     expected = []
     for iteration in range(4):
-        expected.append((plainly.begin(iteration), plainly.train(iteration)))
+        expected.append((plainly.begin(iteration), plainly.train(iteration).iterations[0]))
     ahead, served, reports = QueueWorker(plan), [], []
     for first, last in calls:
         snapshots, report = ahead.serve(first, last)

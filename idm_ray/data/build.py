@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from idm_ray.data.arrays import chunks, create, fingerprint, statistics
 from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
 from idm_ray.data.listing import EncodedImage, Listing, Source
-from idm_ray.data.splits import check_counts, train_rows
+from idm_ray.data.splits import check_counts, check_usable, train_rows
 from idm_ray.errors import DataError
 from idm_ray.host import num_cores
 
@@ -139,7 +139,8 @@ def build(
         for rows, name in ((train, TRAIN_FILE), (test, TEST_FILE))
     ]
     problems = [text for writer in writers for _, text in sorted(writer.problems.items())]
-    _check_readable(listing.class_names, writers, problems)
+    counts = [writer.counts(len(listing.class_names)) for writer in writers]
+    check_usable(listing.class_names, *counts, skipped=len(problems), problems=problems)
     num_channels = max(int(writer.channels.max()) for writer in writers)
     for writer in writers:
         writer.finish(num_channels)
@@ -188,18 +189,6 @@ def _write_split(
         for job in pending:
             job.result()
     return writer
-
-
-def _check_readable(
-    class_names: tuple[str, ...], writers: list[_SplitWriter], problems: list[str]
-) -> None:
-    train, test = (writer.counts(len(class_names)) for writer in writers)
-    try:
-        check_counts(class_names, train, test)
-    except DataError as error:
-        raise DataError(
-            f"{error} ({len(problems)} images were left out, the first: {problems[0]})"
-        ) from error
 
 
 def _describe(

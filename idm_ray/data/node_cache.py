@@ -25,6 +25,8 @@ _PIXELS, _PRESENT, _RESERVED = "pixels", "present", "reserved"
 _COMPLETE, _BOOT = "complete", "boot"
 _FREE_SHARE = 0.1
 """Of the disk, which is left free unless a limit is given."""
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of errors."""
 
 
 class NodeCache:
@@ -91,7 +93,11 @@ class NodeCache:
 
     def _is_usable(self) -> bool:
         """Whether the files fit, and no power failure can have taken pixels but not their mark."""
-        sizes = {_PIXELS: np.prod(self._shape), _PRESENT: self._shape[0]}
+        sizes = {
+            _PIXELS: np.prod(self._shape),
+            _PRESENT: self._shape[0],
+            _RESERVED: len(self._offsets) - 1,
+        }
         with contextlib.suppress(OSError):
             fits = all((self.folder / name).stat().st_size == n for name, n in sizes.items())
             if (self.folder / _COMPLETE).exists():
@@ -123,9 +129,11 @@ class NodeCache:
     def _refusal(self, size: int) -> str:
         if self._limit_bytes is not None:
             kept = int((np.diff(self._offsets) * (self._reserved > 0)).sum()) * self._image_bytes
-            return "its limit is reached" if kept + size > self._limit_bytes else ""
+            is_reached = kept + size > self._limit_bytes
+            return f"the limit of {self.folder} is reached" if is_reached else ""
         usage = shutil.disk_usage(self.folder)
-        return "the disk is nearly full" if usage.free - size < _FREE_SHARE * usage.total else ""
+        is_low = usage.free - size < _FREE_SHARE * usage.total
+        return f"the disk of {self.folder} is nearly full" if is_low else ""
 
     def _take_space(self, label: int, size: int) -> str:
         if not hasattr(os, "posix_fallocate"):  # macOS
@@ -135,7 +143,7 @@ class NodeCache:
                 begin = int(self._offsets[label]) * self._image_bytes
                 os.posix_fallocate(file.fileno(), begin, size)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    return "the disk is full"
+                if error.errno in DISK_IS_FULL:
+                    return f"the disk of {self.folder} is full"
                 raise
         return ""

@@ -37,11 +37,13 @@ class ReadAhead:
         loading = self._loading.pop(rows.tobytes(), None)
         if loading is None:
             self._waiting = deque(other for other in self._waiting if not _same(other, rows))
+            self._start()
             return None
         self._held_bytes -= self._bytes(rows)
-        batch = loading.result()
-        self._start()
-        return batch
+        try:
+            return loading.result()
+        finally:
+            self._start()
 
     def _start(self) -> None:
         while self._waiting and self._held_bytes + self._bytes(self._waiting[0]) <= MOST_BYTES:

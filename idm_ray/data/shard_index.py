@@ -103,6 +103,14 @@ class ShardIndex:
         return file
 
 
+def are_within(members: Members, sizes: NDArray[np.int64]) -> bool:
+    """Whether all images lie in shards of (S,) sizes: an index may come from a stranger."""
+    if not ((members.shards >= 0) & (members.shards < len(sizes))).all():
+        return False
+    room = sizes[members.shards] - members.offsets
+    return bool(((members.offsets >= 0) & (members.lengths > 0) & (members.lengths <= room)).all())
+
+
 def write_index(tables: Iterable[pa.Table]) -> bytes:
     """Put the tables of all classes, of `SCHEMA`, into one Parquet file."""
     file = io.BytesIO()

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +29,7 @@ from idm_ray.data.manifest import (
     record_from,
 )
 from idm_ray.data.shard_index import SCHEMA, write_index
-from idm_ray.data.splits import check_counts
+from idm_ray.data.splits import check_usable
 from idm_ray.errors import UserError
 from idm_ray.storage import Location
 
@@ -74,7 +75,8 @@ def begin(source: Source, settings: ShardSettings, target: Location, *, overwrit
         overwrite: whether to remove another set that is there.
 
     Raises:
-        UserError: there is a set already, or one of another source or other settings was begun.
+        UserError: there is a set already, or one of another source or other settings was begun; or
+            nothing can be written there.
     """
     plan = _plan(source, settings)
     begun = target / _PARTS / _PLAN
@@ -87,14 +89,25 @@ def begin(source: Source, settings: ShardSettings, target: Location, *, overwrit
             f"expected the same source and settings as the shards begun in {target}, found others: "
             "add --overwrite to begin again"
         )
-    begun.write_bytes(plan)
+    _remove_unfinished_files(target)
+    try:
+        begun.write_bytes(plan)
+    except OSError as error:
+        raise UserError(
+            f"expected a folder to write to at {target}, found: {error.strerror}; choose another "
+            "--out"
+        ) from error
 
 
-def finished_parts(target: Location) -> set[tuple[SplitName, int]]:
+def is_unfinished(target: Location) -> bool:
+    """Whether a set was begun in a folder and is not there yet."""
+    return (target / _PARTS / _PLAN).exists() and not (target / MANIFEST_FILE).exists()
+
+
+def finished_parts(target: Location, num_classes: int) -> set[tuple[SplitName, int]]:
     """Classes (split, label) whose shards are complete."""
     names = {entry.path for entry in (target / _PARTS).files()}
-    numbers = range(len(names))
-    return {(s, n) for s in SPLITS for n in numbers if _part_file(s, n) in names}
+    return {(s, n) for s in SPLITS for n in range(num_classes) if _part_file(s, n) in names}
 
 
 def write_part(
@@ -122,16 +135,18 @@ def assemble(source: Source, class_names: Sequence[str], target: Location) -> Ma
         source: of the images.
         class_names: of the labels.
         target: folder of the set.
+
+    Raises:
+        DataError: so many images were left out that the rest is of no use.
     """
     found = {split: list(_read_parts(target, split, len(class_names))) for split in SPLITS}
     parts = [part for split in SPLITS for part, _ in found[split]]
-    check_counts(
-        tuple(class_names),
-        *(np.array([part.record.images for part, _ in found[split]]) for split in SPLITS),
-    )
+    skipped = sum(part.skipped for part in parts)
+    problems = [problem for part in parts for problem in part.problems]
+    train, test = (np.array([part.record.images for part, _ in found[s]]) for s in SPLITS)
+    check_usable(tuple(class_names), train, test, skipped=skipped, problems=problems)
     index = write_index(_renumbered([pair for split in SPLITS for pair in found[split]]))
     (target / INDEX_FILE).write_bytes(index)
-    problems = [problem for part in parts for problem in part.problems]
     manifest = Manifest(
         name=source.name,
         known_as=source.known_as,
@@ -142,7 +157,7 @@ def assemble(source: Source, class_names: Sequence[str], target: Location) -> Ma
         index=FileRecord(
             path=INDEX_FILE, size=len(index), sha256=hashlib.sha256(index).hexdigest()
         ),
-        skipped=sum(part.skipped for part in parts),
+        skipped=skipped,
         problems=tuple(problems[:PROBLEMS_KEPT]),
     )
     (target / MANIFEST_FILE).write_bytes(manifest.to_json().encode())
@@ -197,13 +212,25 @@ def _remove_set(target: Location) -> None:
     _remove_parts(target)
     (target / INDEX_FILE).delete()
     for split in SPLITS:
-        for entry in (target / split).files():
-            (target / split / entry.path).delete()
+        _remove_files(target / split, ".tar")
 
 
 def _remove_parts(target: Location) -> None:
-    for entry in (target / _PARTS).files():
-        (target / _PARTS / entry.path).delete()
+    _remove_files(target / _PARTS, "")
     folder = (target / _PARTS).local
     if folder is not None and folder.is_dir():
         folder.rmdir()
+
+
+def _remove_files(folder: Location, suffix: str) -> None:
+    for entry in folder.files() if folder.is_folder() else ():
+        if entry.path.endswith(suffix):
+            (folder / entry.path).delete()
+
+
+def _remove_unfinished_files(target: Location) -> None:
+    """Remove what a killed process was writing: on a local disk it has a hidden name."""
+    if target.local is not None:
+        for folder in (target, target / _PARTS, *(target / split for split in SPLITS)):
+            for file in Path(folder.path).glob(".*.tmp"):
+                file.unlink()

@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 import pyarrow as pa
 
 from idm_ray.data.listing import some_names
 from idm_ray.data.manifest import INDEX_FILE, MANIFEST_FILE, SPLITS, Manifest, SplitName
-from idm_ray.data.shard_index import Members, ShardIndex
+from idm_ray.data.shard_index import Members, ShardIndex, are_within
 from idm_ray.data.shard_reader import ShardReader
 from idm_ray.errors import DataError
 from idm_ray.storage import Location
@@ -33,9 +34,16 @@ class ShardSet:
         """Return where the images of a class lie.
 
         Raises:
-            DataError: the index is not that of the manifest.
+            DataError: the index is not that of the manifest, or leads out of its shards.
         """
-        return self._index.members(self._number(split, label))
+        members = self._index.members(self._number(split, label))
+        sizes = np.array([shard.size for shard in self.manifest.shards], dtype=np.int64)
+        if not are_within(members, sizes):
+            raise DataError(
+                f"expected {self._index_file} to lead into the shards of its manifest, found a "
+                "place outside of them: write the shards again with idm-ray shards"
+            )
+        return members
 
     def keys(self, split: SplitName, label: int) -> pa.StringArray:
         """Return the names of a class's images within their shards."""

@@ -10,6 +10,7 @@ from idm_ray.config import DataConfig
 from idm_ray.data.foreign import is_foreign, open_foreign
 from idm_ray.data.listing import EncodedImage, Listing
 from idm_ray.data.manifest import MANIFEST_FILE, SPLITS, fingerprint
+from idm_ray.data.shard_parts import is_unfinished
 from idm_ray.data.shard_reader import requests
 from idm_ray.data.shard_set import ShardSet, open_shards
 from idm_ray.errors import DataError
@@ -27,6 +28,11 @@ def find_shards(config: DataConfig) -> ShardSet | None:
     folder = Location.at(config.data)
     if (folder / MANIFEST_FILE).exists():
         return open_shards(folder)
+    if is_unfinished(folder):
+        raise DataError(
+            f"expected a whole set of shards in {folder}, found one that is not finished: go on "
+            "with idm-ray shards"
+        )
     if folder.local is None:
         raise DataError(
             f"expected shards at {folder}, found no {MANIFEST_FILE} there: write them with "

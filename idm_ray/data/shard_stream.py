@@ -83,11 +83,13 @@ class CacheFiller:
     def _fill(self, shards: Rows) -> None:
         # Not at a lower priority: where others are busy, a thread that waits for a core while it
         # holds Python's lock would hold up the computing. Errors are for whoever needs an image.
-        with contextlib.suppress(IdmRayError, OSError, ValueError, tarfile.TarError):
+        with contextlib.suppress(IdmRayError, OSError):
             for shard in shards.tolist():
                 rows = self._images.rows_by_key(shard)
                 if not self._images.kept(np.array(list(rows.values()))).all():
-                    self._fill_from(shard, rows)
+                    # What the library refuses (names that come twice) is not the next shard's.
+                    with contextlib.suppress(ValueError, tarfile.TarError):
+                        self._fill_from(shard, rows)
             self._images.finish_cache()
 
     def _fill_from(self, shard: int, rows: dict[str, int]) -> None:

@@ -33,6 +33,8 @@ from idm_ray.storage import Location
 _BLOCK = 512
 """Bytes that a tar file's members are padded to."""
 _JPEG_QUALITY = 95
+_MOST_OPEN = 256
+"""Shards that one process writes at once; systems allow it a thousand files or so."""
 _MAGIC = {
     b"\xff\xd8\xff": "jpg",
     b"\x89PNG": "png",
@@ -77,9 +79,10 @@ class ShardWriter:
         """Cut the work for some writers, without what is complete already.
 
         A source that can be read at random gives a job for each class. Another must be read whole
-        for any class, so that each writer gets many classes and goes through it once.
+        for any class, so that each writer gets many classes and goes through it once; more often
+        only where a job would have too many shards open at once.
         """
-        done = finished_parts(self._target)
+        done = finished_parts(self._target, len(self.class_names))
         missing = [
             (split, label)
             for split in SPLITS
@@ -88,7 +91,8 @@ class ShardWriter:
         ]
         if self._source.is_random_access:
             return [(one,) for one in missing]
-        return [tuple(missing[n::num_writers]) for n in range(min(num_writers, len(missing)))]
+        num_jobs = min(max(num_writers, -(-len(missing) // _MOST_OPEN)), len(missing))
+        return [tuple(missing[n::num_jobs]) for n in range(num_jobs)]
 
     def write(self, job: Job) -> int:
         """Write the shards and parts of a job; returns the number of images in them."""

@@ -21,7 +21,7 @@ from idm_ray.data.manifest import (
     image_shape,
     statistics,
 )
-from idm_ray.data.node_cache import NodeCache
+from idm_ray.data.node_cache import DISK_IS_FULL, NodeCache
 from idm_ray.data.shard_images import ShardImages, ShardView
 from idm_ray.data.shard_set import ShardSet
 from idm_ray.data.shard_stream import CacheFiller
@@ -42,6 +42,7 @@ class ShardedImages:
         test: test images.
         cache: where they are kept once decoded; None keeps nothing.
         shards: the set.
+        no_room: why there is no cache though there should be one.
     """
 
     built: BuiltData
@@ -49,6 +50,7 @@ class ShardedImages:
     test: ShardImages
     cache: NodeCache | None
     shards: ShardSet
+    no_room: str = ""
 
     def fill_cache(self, *, seed: int) -> CacheFiller | None:
         """Begin to stream all training images into the cache, in a random order of shards."""
@@ -64,11 +66,12 @@ class ShardedImages:
     @property
     def notes(self) -> tuple[str, ...]:
         """What people should know of, so far."""
-        if self.cache is None or not self.cache.full:
+        why = self.cache.full if self.cache is not None else self.no_room
+        if not why:
             return ()
         return (
-            f"the cache of decoded images in {self.cache.folder} takes no more, {self.cache.full}: "
-            f"the rest is decoded again whenever it is needed (on {platform.node()})",
+            f"the cache of decoded images takes no more, {why}: the rest is decoded again whenever "
+            f"it is needed (on {platform.node()})",
         )
 
 
@@ -84,12 +87,12 @@ def open_sharded(shards: ShardSet, config: DataConfig) -> ShardedImages:
     shape = _shape(manifest, labels, config.size)
     views = [_view(manifest, split, labels, shape, config) for split in SPLITS]
     built = _describe(manifest, labels, shape, views, config)
-    cache = _open_cache(built, config)
+    cache, no_room = _open_cache(built, config)
     train, test = (
         ShardImages(shards, view, cache, first)
         for view, first in zip(views, (0, sum(built.train_counts)), strict=True)
     )
-    return ShardedImages(built, train, test, cache, shards)
+    return ShardedImages(built, train, test, cache, shards, no_room)
 
 
 def _labels(manifest: Manifest, classes: str | None) -> tuple[int, ...]:
@@ -158,14 +161,17 @@ def _records(manifest: Manifest, labels: Sequence[int]) -> list[ClassRecord]:
     return [record for record in records if record.images]
 
 
-def _open_cache(built: BuiltData, config: DataConfig) -> NodeCache | None:
+def _open_cache(built: BuiltData, config: DataConfig) -> tuple[NodeCache | None, str]:
+    """The cache, or why there is no room for one."""
     if config.cache == "none":
-        return None
+        return None, ""
     limit = parse_bytes("cache_limit", config.cache_limit) if config.cache_limit else None
     key = hashlib.sha256(f"{_FORMAT} shards {built.fingerprint}".encode()).hexdigest()[:32]
     folder = cache_root(config.cache_dir) / key
     counts = (*built.train_counts, *built.test_counts)
     try:
-        return NodeCache(folder, counts, built.image_shape, limit_bytes=limit)
+        return NodeCache(folder, counts, built.image_shape, limit_bytes=limit), ""
     except OSError as error:
+        if error.errno in DISK_IS_FULL:
+            return None, f"the disk of {folder.parent} is full"
         raise refuse_cache(folder.parent, error) from error

@@ -1,5 +1,7 @@
 """Which images are training images and which are test images, when the source does not say all."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,6 +77,33 @@ def check_counts(
             "expected test images, found none: add a val/ or test/ split, or give more than one "
             "image per class so that some can be held out"
         )
+
+
+def check_usable(
+    class_names: tuple[str, ...],
+    train_counts: NDArray[np.int64],
+    test_counts: NDArray[np.int64],
+    *,
+    skipped: int,
+    problems: Sequence[str],
+) -> None:
+    """As `check_counts`, of the images that could be read.
+
+    Args:
+        class_names: As there.
+        train_counts: As there.
+        test_counts: As there.
+        skipped: Images that were left out.
+        problems: Why, for the first few of them at least.
+    """
+    try:
+        check_counts(class_names, train_counts, test_counts)
+    except DataError as error:
+        if not skipped:
+            raise
+        raise DataError(
+            f"{error} ({skipped} images were left out, the first: {problems[0]})"
+        ) from error
 
 
 def spread(total: int, limit: int | None) -> NDArray[np.int64]:

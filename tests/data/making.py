@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from idm_ray.config import DataConfig
-from idm_ray.data.dataset import ImageDataset, open_dataset
+from idm_ray.data.dataset import ImageDataset, Split, open_dataset
+from idm_ray.data.images import Batch
+from idm_ray.sharding import write_shards
 
 
 def picture(number: int, *, width: int = 8, height: int = 8, mode: str = "RGB") -> Image.Image:
@@ -66,6 +68,33 @@ def write_parquet(
     return path
 
 
-def opened(path: Path, cache: Path | None, **options: Any) -> ImageDataset:
+def images_of(split: Split, rows: Sequence[int] | range | None = None) -> Batch:
+    """The images of a split at some rows, or all of them."""
+    chosen = range(len(split.images)) if rows is None else rows
+    return split.images.take(np.array(chosen, dtype=np.int64))
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG")
+    return buffer.getvalue()
+
+
+def write_sharded(source: str | Path, out: Path, **options: Any) -> Path:
+    """Write shards in this process; gives their folder."""
+    write_shards(source, out=out, local=True, **options)
+    return out
+
+
+def opened(path: Path, cache: Path | None, /, **options: Any) -> ImageDataset:
     cache_dir = None if cache is None else str(cache)
     return open_dataset(DataConfig(data=str(path), cache_dir=cache_dir, **options))

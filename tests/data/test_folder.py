@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from idm_ray.errors import DataError
-from tests.data.making import opened, picture, write_class, write_tree
+from tests.data.making import images_of, opened, picture, write_class, write_tree
 
 
 def test_images_are_sorted_by_class_and_keep_their_order_in_it(tmp_path):
@@ -15,7 +15,7 @@ def test_images_are_sorted_by_class_and_keep_their_order_in_it(tmp_path):
     assert data.info.test_counts == (2, 2)
     assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
     expected = [np.asarray(picture(n)).transpose(2, 0, 1) for n in (0, 1, 2, 1000, 1001, 1002)]
-    assert (data.train.images == np.stack(expected)).all()
+    assert (images_of(data.train) == np.stack(expected)).all()
 
 
 def test_a_plain_tree_is_split_by_test_fraction(tmp_path):
@@ -82,11 +82,11 @@ def test_a_source_is_grey_only_if_all_of_it_is(tmp_path):
     root = write_tree(tmp_path / "insects", mode="L")
     grey = opened(root, tmp_path / "cache")
     assert grey.info.image_shape == (1, 8, 8)
-    assert grey.train.images.shape == (6, 1, 8, 8)
+    assert images_of(grey.train).shape == (6, 1, 8, 8)
     write_class(root / "val" / "bee", 1, first=999)
     mixed = opened(root, tmp_path / "cache")
     assert mixed.info.image_shape == (3, 8, 8)
-    assert (mixed.train.images == grey.train.images).all()
+    assert (images_of(mixed.train) == images_of(grey.train)).all()
 
 
 def test_an_unreadable_image_is_left_out_and_counted(tmp_path):
@@ -99,7 +99,7 @@ def test_an_unreadable_image_is_left_out_and_counted(tmp_path):
     assert "train/bee/lost.png" in data.info.unreadable[1]
     assert data.info.train_counts == (2, 3)
     expected = [np.asarray(picture(n)).transpose(2, 0, 1) for n in (0, 2, 1000, 1001, 1002)]
-    assert (data.train.images == np.stack(expected)).all()
+    assert (images_of(data.train) == np.stack(expected)).all()
 
 
 def test_a_decompression_bomb_is_left_out_and_counted(tmp_path, monkeypatch):

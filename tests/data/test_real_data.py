@@ -7,6 +7,7 @@ import pytest
 from idm_ray.config import DataConfig
 from idm_ray.data.dataset import open_dataset
 from idm_ray.data.known import CIFAR10
+from tests.data.making import images_of
 
 ROOT = os.environ.get("IDM_RAY_TEST_DATA")
 
@@ -28,7 +29,7 @@ def test_cifar10_is_read_and_recognised(tmp_path):
     assert data.info.train_counts == (50,) * 10
     assert data.info.test_counts == (1000,) * 10
     assert data.info.skipped == 0
-    means = np.asarray(data.test.images).mean(axis=(0, 2, 3)) / 255
+    means = images_of(data.test).mean(axis=(0, 2, 3)) / 255
     assert means == pytest.approx((0.4942, 0.4851, 0.4504), abs=1e-3)
 
 
@@ -38,5 +39,5 @@ def test_imagenette_mixes_grey_and_colour(tmp_path):
     assert data.info.image_shape == (3, 64, 64)
     assert data.info.train_counts == (20,) * 10
     assert data.info.test_counts == (60,) * 10
-    grey = (np.ptp(np.asarray(data.test.images), axis=1) == 0).all(axis=(1, 2))
+    grey = (np.ptp(images_of(data.test), axis=1) == 0).all(axis=(1, 2))
     assert 0 < grey.sum() < len(grey)

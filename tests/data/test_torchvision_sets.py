@@ -17,7 +17,7 @@ from idm_ray.data.known import CIFAR10, FASHION_MNIST
 from idm_ray.data.sources import find_source, locate, source_bytes
 from idm_ray.errors import DataError
 from idm_ray.run import absolute
-from tests.data.making import write_tree
+from tests.data.making import images_of, write_tree
 
 TRAIN, TEST = 30, 20
 
@@ -116,7 +116,7 @@ def test_cifar10_is_read_from_torchvision_s_files(tmp_path, monkeypatch):
     assert data.info.train_counts == (3,) * 10
     assert data.info.test_counts == (2,) * 10
     first = pixels(TRAIN // 5, 3072, seed=0)[0].reshape(3, 32, 32)
-    assert (data.train.images[0] == first).all()
+    assert (images_of(data.train)[0] == first).all()
 
 
 def test_mnist_is_grey_and_keeps_its_published_constants(tmp_path):
@@ -125,8 +125,8 @@ def test_mnist_is_grey_and_keeps_its_published_constants(tmp_path):
     assert data.info.image_shape == (1, 28, 28)
     assert data.info.class_names == tuple("0123456789")
     assert (data.info.mean, data.info.flips) == ((0.1307,), False)
-    assert (data.train.images[0, 0] == pixels(TRAIN, 28, 28, seed=TRAIN)[0]).all()
-    assert (data.test.images[2, 0] == pixels(TEST, 28, 28, seed=TEST)[1]).all()
+    assert (images_of(data.train)[0, 0] == pixels(TRAIN, 28, 28, seed=TRAIN)[0]).all()
+    assert (images_of(data.test)[2, 0] == pixels(TEST, 28, 28, seed=TEST)[1]).all()
 
 
 def test_fashionmnist_has_its_class_names(tmp_path):
@@ -142,8 +142,8 @@ def test_svhn_s_tens_are_zeros(tmp_path, monkeypatch):
     data = opened("svhn", tmp_path, limit_per_class=2)
     assert data.info.train_counts == (2,) * 10
     rows = pixels(TRAIN, 32, 32, 3)
-    assert (data.train.images[0] == rows[9].transpose(2, 0, 1)).all()
-    assert (data.train.images[2] == rows[0].transpose(2, 0, 1)).all()
+    assert (images_of(data.train)[0] == rows[9].transpose(2, 0, 1)).all()
+    assert (images_of(data.train)[2] == rows[0].transpose(2, 0, 1)).all()
 
 
 @pytest.mark.parametrize(
