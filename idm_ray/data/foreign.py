@@ -17,7 +17,6 @@ from typing import BinaryIO
 import braceexpand
 import numpy as np
 from filelock import FileLock
-from webdataset.tariterators import base_plus_ext
 
 from idm_ray.config import DataConfig
 from idm_ray.data.cache import cache_root, refuse_cache
@@ -189,6 +188,9 @@ def _scan(shard: Location) -> _Scanned:
 
 def _samples(file: BinaryIO, shard: Location, scanned: _Scanned) -> Iterator[_Sample]:
     """Put neighbouring members of one key together."""
+    # It brings torch along, which nothing else here needs.
+    from webdataset.tariterators import base_plus_ext  # noqa: PLC0415
+
     sample: _Sample | None = None
     for member in members(file, shard, 0, scanned.size):
         key, suffix = base_plus_ext(member.name)

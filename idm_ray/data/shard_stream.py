@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import webdataset
 from filelock import FileLock, Timeout
-from webdataset import tariterators
 
 from idm_ray.data.images import Rows
 from idm_ray.data.shard_images import ShardImages
@@ -35,6 +33,9 @@ def samples(shard: Location) -> Iterator[dict[str, Any]]:
         `__key__`, the name, and the bytes of its members under their suffixes; labels are left
         out, and nothing is decoded.
     """
+    # It brings torch along, which nothing else here needs.
+    import webdataset  # noqa: PLC0415
+    from webdataset import tariterators  # noqa: PLC0415
 
     def opened(shards: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for source in shards:

@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-import webdataset
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -131,12 +130,13 @@ class _Shard:
     """A shard that is being written; it takes its name when it is closed without an error."""
 
     def __init__(self, target: Location, path: str) -> None:
+        # It brings torch along, which nothing else here needs.
+        from webdataset import TarWriter  # noqa: PLC0415
+
         self.path = path
         self._upload = (target / path).atomic_write()
         self._file = _Hashed(self._upload.__enter__())
-        self._tar = webdataset.TarWriter(
-            self._file, encoder=False, mtime=0, user="idm_ray", group="idm_ray"
-        )
+        self._tar = TarWriter(self._file, encoder=False, mtime=0, user="idm_ray", group="idm_ray")
 
     @property
     def size(self) -> int:
