@@ -87,15 +87,15 @@ class Outcome:
     err: str
 
 
-def command(*words):
-    """Run the command line in this process."""
+def command(*words, program=main):
+    """Run the command line, or another program like it, in this process."""
     argv = sys.argv
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     out, err = io.StringIO(), io.StringIO()
     sys.argv = ["idm-ray", *map(str, words)]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
+            program()
     except SystemExit as ended:
         return Outcome(ended.code, out.getvalue(), err.getvalue())
     finally:
