@@ -148,8 +148,8 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     rate, pushes = RateMeter(plan), PushLog(plan)
     for event in runner.condense():
         seconds = time.perf_counter() - began
-        for line in pushes.up_to(event):
-            folder.log(line)
+        for pushed in pushes.up_to(event):
+            folder.log(pushed)
         folder.log(metrics_line(event, seconds) | rate.measure(event, seconds))
         listener(event)
     # The result is safe before its evaluation, which takes longer than condensing small sets.

@@ -15,7 +15,7 @@ CONDENSE = """
 --method --ipc --iterations --seed --network --batch-real --lambda-reg --partition --start
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
---batch-train --lr-net --accuracy-window
+--batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
 --repeats --eval-epochs --eval-interval --whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
