@@ -156,8 +156,8 @@ def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
     rate, pushes = RateMeter(plan), PushLog(plan)
     for event in runner.condense():
         seconds = time.perf_counter() - began
-        for push in pushes.up_to(event):
-            folder.log(push)
+        for pushed in pushes.up_to(event):
+            folder.log(pushed)
         folder.log(metrics_line(event, seconds) | rate.measure(event, seconds))
         for note in event.notes if isinstance(event, Progress) else ():
             listener(Announcement(note, warning=True))

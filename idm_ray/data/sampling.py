@@ -80,13 +80,13 @@ def train_batch_rows(
         (min(batch_train, images of the classes),) int64 rows of the split, uniform and without
         replacement. Each step draws afresh: there are no epochs and classes are not balanced.
     """
-    first, counts = split.offsets[list(classes)], np.diff(split.offsets)[list(classes)]
+    firsts, counts = split.offsets[list(classes)], np.diff(split.offsets)[list(classes)]
     ends = np.cumsum(counts)
     rng = random_generator(seed, "train", model, step)
     drawn = draw_rows(int(ends[-1]), batch_train, rng)
-    which = np.searchsorted(ends, drawn, side="right")
-    rows: Rows = drawn - (ends - counts)[which] + first[which]
-    return rows
+    # From numbers within the classes taken together to rows of all.
+    moved: Rows = firsts - (ends - counts)
+    return drawn + moved[np.searchsorted(ends, drawn, side="right")]
 
 
 def pretrain_batch_rows(
