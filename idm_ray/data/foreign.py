@@ -29,7 +29,7 @@ from idm_ray.data.shard_index import write_index
 from idm_ray.data.shard_set import ShardSet
 from idm_ray.data.splits import hold_out
 from idm_ray.data.tally import ImageFacts, Tally, measure
-from idm_ray.errors import DataError
+from idm_ray.errors import DataError, IdmRayError
 from idm_ray.host import num_cores
 from idm_ray.storage import Location
 
@@ -57,6 +57,7 @@ class _Sample:
     """Members of one key, as they come."""
 
     key: str
+    suffixes: set[str] = field(default_factory=set)
     image: tuple[int, bytes] | None = None
     label: str | None = None
 
@@ -109,7 +110,13 @@ def _expand(written: str) -> list[str]:
             f"expected plain tar files, found {path}: compressed ones cannot be read at random; "
             "unpack them (gunzip), or write shards of the images with idm-ray shards"
         )
-    return list(braceexpand.braceexpand(written))
+    try:
+        return list(braceexpand.braceexpand(written))
+    except ValueError as error:
+        raise DataError(
+            f"expected braces in pairs, as in data/{{000..099}}.tar, found {written!r} ({error}): "
+            "correct them"
+        ) from error
 
 
 def _key(shards: Sequence[Location], test_fraction: float) -> str:
@@ -189,18 +196,32 @@ def _scan(shard: Location) -> _Scanned:
                 for sample in _samples(tar, scanned.problems):
                     _take(sample, shard, seen, scanned)
                 end = tar.offset
-        except (tarfile.TarError, EOFError) as error:
-            raise _cut_short(shard, scanned, str(error)) from error
+        except (IdmRayError, MemoryError):
+            raise
+        except Exception as error:  # tarfile raises more than its own errors on damaged headers
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise _damaged(shard, scanned, reason) from error
         hashed.read_rest()
     scanned.size, scanned.sha256 = hashed.size, hashed.digest.hexdigest()
-    if end + _BLOCK > scanned.size:  # the block of zeros that ends every tar file
-        raise _cut_short(shard, scanned, "its end is missing")
+    if not _ends_at(shard, scanned.size, end):
+        raise _damaged(shard, scanned, "no header and no end where one must be")
     return scanned
 
 
-def _cut_short(shard: Location, scanned: _Scanned, reason: str) -> DataError:
+def _ends_at(shard: Location, size: int, offset: int) -> bool:
+    """Whether a block of zeros is there, as ends every tar file: tarfile takes damage for it."""
+    if offset + _BLOCK > size:
+        return False
+    with shard.open_random(size) as reader:
+        return not any(reader.read_at(offset, _BLOCK))
+
+
+def _damaged(shard: Location, scanned: _Scanned, reason: str) -> DataError:
     last = f"after {scanned.images[-1].key}" if scanned.images else "before its first image"
-    return DataError(f"expected a whole tar file, found {shard} damaged {last} ({reason}): copy it")
+    return DataError(
+        f"expected a whole tar file, found {shard} truncated or damaged {last} ({reason}): copy it "
+        "again"
+    )
 
 
 class _Hashed:
@@ -235,26 +256,36 @@ def _samples(tar: tarfile.TarFile, problems: list[str]) -> Iterator[_Sample]:
         if not _is_plain(member):
             problems.append(f"{member.name} is no plain file inside the tar: ignored")
             continue
-        if sample is None or key != sample.key:
+        suffix = suffix.lower()
+        if sample is None or key != sample.key or suffix in sample.suffixes:
             if sample is not None:
                 yield sample
             sample = _Sample(key=key)
-        _add_member(sample, tar, member, suffix.lower())
+        sample.suffixes.add(suffix)
+        if member.size <= _LARGEST_MEMBER:
+            _add_member(sample, tar, member, suffix)
+        elif _is_used(suffix):
+            claim = f"{member.name} claims {member.size} bytes"
+            problems.append(f"{claim}, more than {_LARGEST_MEMBER}: ignored")
     if sample is not None:
         yield sample
 
 
 def _is_plain(member: tarfile.TarInfo) -> bool:
     path = PurePosixPath(member.name)
-    return member.isreg() and not path.is_absolute() and ".." not in path.parts
+    is_file = member.isreg() and not member.issparse()
+    return is_file and not path.is_absolute() and ".." not in path.parts
+
+
+def _is_used(suffix: str) -> bool:
+    return f".{suffix}".endswith((*IMAGE_SUFFIXES, ".cls", ".json"))
 
 
 def _add_member(
     sample: _Sample, tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str
 ) -> None:
     """Keep an image's bytes or a label; anything else is not even read."""
-    is_used = f".{suffix}".endswith((*IMAGE_SUFFIXES, ".cls", ".json"))
-    if not is_used or member.size > _LARGEST_MEMBER:
+    if not _is_used(suffix):
         return
     file = tar.extractfile(member)
     assert file is not None, "a regular member has content"
@@ -265,19 +296,19 @@ def _add_member(
         sample.label = content.decode(errors="replace").strip() or None
     elif suffix.endswith("json"):
         sample.label = sample.label or _label_in(content)
-    else:
+    elif sample.image is None:
         sample.image = (member.offset_data, content)
 
 
 def _label_in(content: bytes) -> str | None:
     try:
         values = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict):
         return None
     labels = [values[key] for key in _LABEL_KEYS if isinstance(values.get(key), int | str)]
-    return str(labels[0]) if labels else None
+    return (str(labels[0]).strip() or None) if labels else None
 
 
 def _take(sample: _Sample, shard: Location, seen: set[str], scanned: _Scanned) -> None:
