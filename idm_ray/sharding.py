@@ -55,8 +55,9 @@ def write_shards(
         strict=config.strict,
     )
     target = Location.at(out)
-    begin(found, settings, target, overwrite=overwrite)
+    # What refuses the source comes first: it must not leave a set that was begun.
     writer = ShardWriter(found, settings, target)
+    begin(found, settings, target, overwrite=overwrite)
     # Ray is heavy, and --local must work where there is none.
     ray_writers = None if local else importlib.import_module("idm_ray.runtime.sharding")
     num_writers = 1 if ray_writers is None else ray_writers.num_writers()

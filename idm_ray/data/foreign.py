@@ -35,7 +35,6 @@ from idm_ray.storage import Location
 
 _FORMAT = 1
 """Part of every key: raise it when the same shards would be indexed differently."""
-_IMAGES = tuple(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 _LABEL_KEYS = ("label", "cls", "class", "target")
 _LARGEST_MEMBER = 1 << 28
 """Bytes of an encoded image; what claims more is no image of a data set."""
@@ -57,6 +56,7 @@ class _Sample:
     """Members of one key, as they come."""
 
     key: str
+    suffixes: set[str] = field(default_factory=set)
     image: tuple[int, bytes] | None = None
     label: str | None = None
 
@@ -108,7 +108,13 @@ def _expand(written: str) -> list[str]:
             f"expected plain tar files, found {path}: compressed ones cannot be read at random; "
             "unpack them (gunzip), or write shards of the images with idm-ray shards"
         )
-    return list(braceexpand.braceexpand(written))
+    try:
+        return list(braceexpand.braceexpand(written))
+    except ValueError as error:
+        raise DataError(
+            f"expected braces in pairs, as in data/{{000..099}}.tar, found {written!r} ({error}): "
+            "correct them"
+        ) from error
 
 
 def _key(shards: Sequence[Location], test_fraction: float) -> str:
@@ -199,11 +205,17 @@ def _samples(file: BinaryIO, shard: Location, scanned: _Scanned) -> Iterator[_Sa
         if not _is_plain(member):
             scanned.problems.append(f"{member.name} in {shard} is no plain file inside the tar")
             continue
-        if sample is None or key != sample.key:
+        suffix = suffix.lower()
+        if sample is None or key != sample.key or suffix in sample.suffixes:
             if sample is not None:
                 yield sample
             sample = _Sample(key=key)
-        _add_member(sample, file, member, suffix.lower())
+        sample.suffixes.add(suffix)
+        if member.size <= _LARGEST_MEMBER:
+            _add_member(sample, file, member, suffix)
+        elif _is_used(suffix):
+            claim = f"{member.name} in {shard} claims {member.size} bytes"
+            scanned.problems.append(f"{claim}, more than {_LARGEST_MEMBER}")
     if sample is not None:
         yield sample
 
@@ -214,30 +226,33 @@ def _is_plain(member: tarfile.TarInfo) -> bool:
     return is_file and not path.is_absolute() and ".." not in path.parts
 
 
+def _is_used(suffix: str) -> bool:
+    return f".{suffix}".endswith((*IMAGE_SUFFIXES, ".cls", ".json"))
+
+
 def _add_member(sample: _Sample, file: BinaryIO, member: tarfile.TarInfo, suffix: str) -> None:
     """Keep an image's bytes or a label; anything else is not even read."""
-    is_image, is_label = suffix.endswith(_IMAGES), suffix in ("cls", "json")
-    if not (is_image or is_label) or member.size > _LARGEST_MEMBER:
+    if not _is_used(suffix):
         return
     file.seek(member.offset_data)
     content = file.read(member.size)
-    if is_image:
-        sample.image = (member.offset_data, content)
-    elif suffix == "cls":
+    if suffix.endswith("cls"):
         sample.label = content.decode(errors="replace").strip() or None
-    else:
+    elif suffix.endswith("json"):
         sample.label = sample.label or _label_in(content)
+    elif sample.image is None:
+        sample.image = (member.offset_data, content)
 
 
 def _label_in(content: bytes) -> str | None:
     try:
         values = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict):
         return None
     labels = [values[key] for key in _LABEL_KEYS if isinstance(values.get(key), int | str)]
-    return str(labels[0]) if labels else None
+    return (str(labels[0]).strip() or None) if labels else None
 
 
 def _take(sample: _Sample, shard: Location, seen: set[str], scanned: _Scanned) -> None:

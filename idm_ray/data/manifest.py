@@ -172,6 +172,8 @@ def _from_values(content: Mapping[str, Any]) -> Manifest:
     values["index"] = FileRecord(**values["index"])
     for name in ("class_names", "problems"):
         values[name] = tuple(values[name])
+    if not len(values["train"]) == len(values["test"]) == len(values["class_names"]):
+        raise ValueError("its classes do not fit")
     return Manifest(**values)
 
 

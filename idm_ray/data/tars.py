@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from idm_ray.data.listing import IMAGE_SUFFIXES, EncodedImage
-from idm_ray.errors import DataError
+from idm_ray.errors import DataError, IdmRayError
 from idm_ray.storage import Location
 
 _LONGEST_NAME = 255
@@ -110,7 +110,7 @@ def members(
                 tar.members.clear()  # type: ignore[attr-defined]  # else tarfile keeps all of them
         if not reason and not _is_end(file, position, end):
             reason = "no header and no end where one must be"
-    except MemoryError:
+    except (MemoryError, IdmRayError):
         raise
     except Exception as error:  # tarfile raises more than its own errors on damaged headers
         reason = " ".join(str(error).split()) or type(error).__name__
