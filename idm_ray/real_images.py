@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -155,8 +156,11 @@ class RealImages:
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All test images and labels, as many at a time as go through a network at once."""
         test, batch = self._dataset.test, self._plan.numerics.images_per_pass
-        for first in range(0, len(test.images), batch):
-            rows = np.arange(first, min(first + batch, len(test.images)))
+        total = len(test.images)
+        batches = [np.arange(n, min(n + batch, total)) for n in range(0, total, batch)]
+        for rows, following in zip_longest(batches, batches[1:]):
+            if following is not None:
+                test.images.expect(following)
             yield self._load(test, rows), self._labels(test, rows)
         if self._dataset.sharded is not None:
             self._dataset.sharded.test.finish_cache()

@@ -115,8 +115,9 @@ class ShardImages:
         used = [self.members(c).shards for c in range(len(self._view.counts))]
         return np.unique(np.concatenate(used)).astype(np.int64)
 
-    def shard_location(self, shard: int) -> Location:
-        """Where a shard lies."""
+    def stream(self, shard: int) -> Location:
+        """Where a shard lies that is about to be read as a whole, which counts as read."""
+        self._shards.reader.count(self._shards.manifest.shards[shard].size)
         return self._shards.locations[shard]
 
     def rows_by_key(self, shard: int) -> dict[str, int]:

@@ -36,6 +36,11 @@ class ShardReader:
         self.bytes_requested = 0
         """So far."""
 
+    def count(self, num_bytes: int) -> None:
+        """Take note of bytes that were requested, here or beside this reader."""
+        with self._lock:
+            self.bytes_requested += num_bytes
+
     def read(self, members: Members, request: Request) -> Iterator[tuple[int, bytes]]:
         """Yield position and bytes of each image of a request.
 
@@ -50,8 +55,7 @@ class ShardReader:
         first = int(members.offsets[request[0]])
         stop = int(members.offsets[request[-1]] + members.lengths[request[-1]])
         content = memoryview(self._read_at(shard, first, stop - first))
-        with self._lock:
-            self.bytes_requested += stop - first
+        self.count(stop - first)
         for position in request.tolist():
             begin = int(members.offsets[position]) - first
             image = bytes(content[begin : begin + int(members.lengths[position])])

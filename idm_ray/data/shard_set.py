@@ -56,7 +56,7 @@ class ShardSet:
     def _index(self) -> ShardIndex:
         file = self._index_file
         content = file.read_bytes()
-        self.reader.bytes_requested += len(content)
+        self.reader.count(len(content))
         if hashlib.sha256(content).hexdigest() != self.manifest.index.sha256:
             raise DataError(
                 f"expected {file} to be the index of the manifest beside it, found another one: "

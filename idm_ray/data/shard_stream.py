@@ -94,7 +94,7 @@ class CacheFiller:
             self._images.finish_cache()
 
     def _fill_from(self, shard: int, rows: dict[str, int]) -> None:
-        for sample in samples(self._images.shard_location(shard)):
+        for sample in samples(self._images.stream(shard)):
             if self._stop.is_set() or self._images.cache_is_full:
                 return
             row = rows.get(sample["__key__"])
