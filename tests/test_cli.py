@@ -84,12 +84,14 @@ def refused_config(tmp_path, text):
         ),
         (
             "condense --data digit",
-            "expected 'digits' or an existing path, found 'digit' (no such file): did you mean "
+            "expected digits, cifar10, cifar100, mnist, fashionmnist, svhn or an existing "
+            "path, found 'digit' (no such file): did you mean "
             "'digits'?",
         ),
         (
             "condense --data no/such/folder",
-            "expected 'digits' or an existing path, found 'no/such/folder' (no such file): give "
+            "expected digits, cifar10, cifar100, mnist, fashionmnist, svhn or an existing "
+            "path, found 'no/such/folder' (no such file): give "
             "the path of a folder with class folders or *.parquet files",
         ),
         ("evaluate", "Missing argument 'FILE'."),

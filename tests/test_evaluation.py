@@ -83,7 +83,7 @@ def test_other_classes_are_refused(tmp_path, a_set):
         evaluate(a_set, data=str(pictures))
     assert str(raised.value) == (
         "the set has 10 classes (0, 1, 2, ...), the data 4 (ant, bee, cat, ...); evaluate on the "
-        "data that the set was made of"
+        "data that the set was made of, with the same --classes"
     )
 
 

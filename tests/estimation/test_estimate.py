@@ -154,7 +154,8 @@ def test_what_sets_the_time_is_told_and_whether_trainers_would_help(gpus, train_
         ),
         (
             "--data digit",
-            "expected 'digits' or an existing path, found 'digit' (no such file): did you mean "
+            "expected digits, cifar10, cifar100, mnist, fashionmnist, svhn or an existing "
+            "path, found 'digit' (no such file): did you mean "
             "'digits'?",
         ),
     ],
