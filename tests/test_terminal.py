@@ -279,6 +279,7 @@ def test_an_estimate_has_a_column_for_each_hardware():
         matching_s=0.5,
         training_s=0.25,
         bottleneck="matching",
+        pretrain_s=90.0,
         first_s=61.2,
         condense_s=7200.0,
         evaluate_first_s=0.0,
@@ -303,7 +304,7 @@ def test_an_estimate_has_a_column_for_each_hardware():
         precision="float32",
         compile=False,
         threads=1,
-        flops={"condense": 1.86e15, "evaluate": 2e12},
+        flops={"pretrain": 5e12, "condense": 1.86e15, "evaluate": 2e12},
         data_bytes=dict.fromkeys(sizes, 184_320_000),
         here=here,
         scaled=scaled,
@@ -318,6 +319,7 @@ def test_an_estimate_has_a_column_for_each_hardware():
     assert text.lstrip().startswith("[a], idm: 1 per class, 100 iterations, convnet-3 in float32")
     found = {name: cells for name, *cells in rows(text)}
     assert found["time to finish"] == ["2 h 3 min", "2 h 3 min"]
+    assert found["pretraining, unless kept"] == ["1 min 30 s"] * 2
     assert found["condensing"] == ["2 h 0 min", "2 h 0 min"]
     assert found["evaluation"] == ["2 min 10 s", "2 min 10 s"]
     assert found["first iterations, compilation"] == ["1 min 1 s", "1 min 1 s"]
@@ -326,6 +328,7 @@ def test_an_estimate_has_a_column_for_each_hardware():
     assert found["one class actor"] == ["1.5 GB", "-"]
     assert found["one driver"] == ["-", "1.0 MB"]
     assert found["fullest GPU"] == ["-", "3.0 GB"]
+    assert found["arithmetic, pretraining"] == ["5 TFLOP"] * 2
     assert found["arithmetic, condensing"] == ["1.86 PFLOP"] * 2
     assert found["arithmetic, evaluation"] == ["2 TFLOP"] * 2
     assert found["matching, measured to"] == ["± 3.4 % (9 samples)"] * 2
