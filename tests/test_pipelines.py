@@ -1,8 +1,10 @@
 """Every script in pipelines/ rehearses to its end, and refuses what it must."""
 
 import contextlib
+import dataclasses
 import io
 import runpy
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -10,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from idm_ray import pipeline
+from idm_ray.data.classes import parse_classes
 from idm_ray.data.known import IMAGENET_SUBSET
+from idm_ray.data.manifest import SPLITS, Manifest
 from idm_ray.sharding import write_shards
-from tests.data.making import bytes_of, write_parquet, write_tree
+from tests.data.making import bytes_of, write_tree
 from tests.making_runs import Outcome, as_words, metrics
 
 FOLDER = Path(__file__).parent.parent / "pipelines"
@@ -91,20 +95,20 @@ def test_every_script_has_a_help_and_refuses_unknown_options(name):
     assert "--ipc" in told.err
 
 
-def test_a_rehearsal_without_out_has_a_folder_of_its_own_each_time(tmp_path, monkeypatch):
+def test_a_rehearsal_without_out_has_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for _ in range(2):
-        assert script("cifar10", "--smoke", *QUICK).status == 0
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert script("cifar10", "--smoke", *QUICK).status == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert "cifar10-smoke" in folder.name
 
 
 def test_images_for_rehearsals_are_drawn_once_and_always_the_same(tmp_path, monkeypatch):
     drawn = []
     for name in ("one", "two"):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
-        folder = Path(pipeline.smoke_images(16))
+        folder = Path(pipeline.smoke_images(8))
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jpg")}
-        assert pipeline.smoke_images(16) == str(folder)
+        assert pipeline.smoke_images(8) == str(folder)
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.jpg")} == before
         drawn.append(bytes_of(folder))
     assert drawn[0] == drawn[1]
@@ -152,17 +156,20 @@ def test_all_classes_are_used_where_the_paper_s_are_not_among_them(
     assert (tmp_path / "run" / "condensed.parquet").exists()
 
 
-def test_the_hundred_classes_of_the_paper_are_chosen_in_their_order(tmp_path):
-    names = sorted({*IMAGENET_SUBSET, "n00000000"})
-    path = write_parquet(tmp_path / "many.parquet", [*range(101)] * 2, class_names=names)
-    write_shards(path, out=tmp_path / "shards", local=True)
-    words = ("--shards", tmp_path / "shards", "--out", tmp_path / "run", "--partition", "1")
-    told = script("imagenet_subset", *words, *QUICK, *NETWORK)
-    assert told.status == 0, told.err
-    assert "using the 100 classes of the paper's ImageNet Subset" in told.err + told.out
-    config = (tmp_path / "run" / "config.yaml").read_text()
-    assert ",".join(IMAGENET_SUBSET[:3]) in config
-    assert "n00000000" not in config
+def test_the_hundred_classes_of_the_paper_are_chosen_in_their_order(shards, tmp_path):
+    # Only the manifest is asked for classes: images of two of them will do.
+    shutil.copytree(shards, tmp_path / "shards")
+    file = tmp_path / "shards" / "manifest.json"
+    two = Manifest.from_json(file.read_text(), "here")
+    records = {split: two.split(split)[:1] * 101 for split in SPLITS}
+    names = tuple(sorted({*IMAGENET_SUBSET, "n00000000"}))
+    file.write_text(dataclasses.replace(two, class_names=names, **records).to_json())
+    choose = runpy.run_path(str(FOLDER / "imagenet_subset.py"))["imagenet_subset"]
+    told = []
+    settings = choose({"ipc": 10}, told.append, smoke=False, shards=str(tmp_path / "shards"))
+    assert told == ["using the 100 classes of the paper's ImageNet Subset"]
+    assert parse_classes(settings["classes"]) == IMAGENET_SUBSET
+    assert (settings["ipc"], settings["recipe"]) == (10, "imagenet_subset")
 
 
 def test_classes_that_are_given_are_kept_and_must_be_there(shards, tmp_path):
@@ -185,11 +192,12 @@ def test_a_rehearsal_leaves_other_shards_alone(shards, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_rehearsal_writes_shards_where_it_is_told_and_uses_them_again(tmp_path):
-    words = ("--smoke", "--shards", tmp_path / "shards", *QUICK, *NETWORK)
-    assert script("imagenet_subset", *words, "--out", tmp_path / "one").status == 0
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").rglob("*.tar")}
-    assert len(before) == 10
-    assert script("imagenet_subset", *words, "--out", tmp_path / "two").status == 0
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert not list(tmp_path.glob("*/shards"))
+def test_shards_for_a_rehearsal_are_written_where_they_are_told_and_used_again(tmp_path):
+    given = {"out": str(tmp_path / "run"), "local": True}
+    for told, place in ((str(tmp_path / "x"), tmp_path / "x"), (None, tmp_path / "run" / "shards")):
+        found = pipeline.smoke_shards(given, told, size=8)
+        assert found == str(place)
+        before = {path: path.stat().st_mtime_ns for path in place.rglob("*.tar")}
+        assert len(before) == 10
+        assert pipeline.smoke_shards(given, told, size=8) == found
+        assert {path: path.stat().st_mtime_ns for path in before} == before
