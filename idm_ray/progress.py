@@ -1,6 +1,6 @@
 """What a run tells while it goes on: reports of many workers made into one line per interval."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +93,7 @@ class Collector:
         self._queue: dict[int, QueueReport] = {}
         self._busy_s = 0.0
         self._matching, self._training = _DataSums(), _DataSums()
+        self._told: set[str] = set()
         self._finished = 0
         self._reported = 0
 
@@ -142,10 +143,16 @@ class Collector:
                 **self._matching.summary("matching"),
                 **self._training.summary("training"),
             },
-            notes=(*self._matching.notes, *self._training.notes),
+            notes=self._news((*self._matching.notes, *self._training.notes)),
         )
         self._reported, self._busy_s = self._finished, 0.0
         self._matching, self._training = _DataSums(), _DataSums()
+
+    def _news(self, notes: Sequence[str]) -> tuple[str, ...]:
+        """Notes that were not told yet: processes of one node notice the same."""
+        news = tuple(note for note in dict.fromkeys(notes) if note not in self._told)
+        self._told.update(news)
+        return news
 
 
 class _DataSums:

@@ -7,6 +7,7 @@ from idm_ray.algorithm.class_group import GroupReport
 from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.algorithm.steps import TrainMetrics
 from idm_ray.progress import MAX_REPORTS, Collector
+from idm_ray.real_images import DataReport
 from idm_ray.workers import QueueWorkerReport, WorkerReport
 
 
@@ -21,8 +22,8 @@ def group(first, matching, regularization=0.0):
     )
 
 
-def worker(*groups, busy_s=0.0):
-    return WorkerReport(groups=groups, busy_s=busy_s)
+def worker(*groups, busy_s=0.0, **data):
+    return WorkerReport(groups=groups, busy_s=busy_s, data=DataReport(**data))
 
 
 def queue(iteration, *, size=3, ages=(0,), accuracies=(0.0,), **trained):
@@ -165,3 +166,36 @@ def test_a_queue_that_has_not_reported_yet_is_left_out():
     c = collector()
     c.add_worker(worker(group(0, [1])))
     assert only(c).queue == {}
+
+
+def trained(busy_s=0.0, **data):
+    return QueueWorkerReport(iterations=(), busy_s=busy_s, data=DataReport(**data))
+
+
+def test_what_images_took_is_added_up_over_all_workers_of_a_kind():
+    c = collector(2, groups=2, workers=2)
+    c.add_worker(worker(group(0, [1]), busy_s=3.0, waited_s=1.0, decoded=5, bytes_read=700))
+    c.add_worker(worker(group(0, [1]), busy_s=1.0, waited_s=1.0, decoded=2))
+    c.add_queue(trained(busy_s=8.0, waited_s=2.0, bytes_read=10))
+    c.add_queue(trained(busy_s=2.0, decoded=1))
+    assert only(c).data == {
+        "matching_data_waiting": 0.5,
+        "matching_images_decoded": 7,
+        "matching_bytes_read": 700,
+        "training_data_waiting": 0.2,
+        "training_images_decoded": 1,
+        "training_bytes_read": 10,
+    }
+    c.add_worker(worker(group(1, [1]), group(1, [1]), busy_s=1.0))
+    assert only(c).data == {}
+
+
+def test_what_several_processes_notice_is_told_once():
+    c = collector(3)
+    c.add_worker(worker(group(0, [1]), notes=("full", "slow")))
+    c.add_queue(trained(notes=("full",)))
+    assert only(c).notes == ("full", "slow")
+    c.add_worker(worker(group(1, [1]), notes=("slow", "new")))
+    assert only(c).notes == ("new",)
+    c.add_worker(worker(group(2, [1])))
+    assert only(c).notes == ()

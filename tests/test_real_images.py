@@ -1,4 +1,6 @@
 import dataclasses
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +8,8 @@ import torch
 
 from idm_ray.algorithm.model_start import draw_start
 from idm_ray.errors import DataError
-from idm_ray.real_images import RealImages, check_data
+from idm_ray.real_images import DataReport, RealImages, check_data
+from idm_ray.sharding import write_shards
 from tests.data.making import images_of
 from tests.making_runs import plan_of, write_pictures
 
@@ -127,3 +130,68 @@ def test_start_and_random_images_have_one_shape_and_are_drawn_apart(start):
     assert first.equal(again)
     assert not first.equal(other)
     assert not first.equal(random)
+
+
+# --- What they took ---
+
+
+@pytest.fixture(scope="module")
+def shards(pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("shards")
+    write_shards(pictures, out=out, local=True)
+    return str(out)
+
+
+SHARDED = {"limit_per_class": None, "batch_real": 5, "cache": "none"}
+
+
+def test_batches_from_shards_are_those_from_folders_in_any_order_of_asking(pictures, shards):
+    plain = RealImages(plan_of(data=pictures, **SHARDED)[0])
+    found = RealImages(plan_of(data=shards, **SHARDED)[0])
+    found.expect_training([(0, 0), (0, 1), (1, 0)])
+    for iteration, label in ((0, 1), (2, 1), (1, 2), (0, 0)):
+        for one, other in zip(
+            plain.matching_batch(iteration, label),
+            found.matching_batch(iteration, label),
+            strict=True,
+        ):
+            assert one.equal(other)
+    for model, step in ((1, 0), (0, 0), (0, 1), (3, 3)):
+        assert plain.training_batch(model, step)[0].equal(found.training_batch(model, step)[0])
+    assert plain.start(1).equal(found.start(1))
+    assert plain.random(2).equal(found.random(2))
+
+
+def test_reports_add_up_to_what_was_read(shards):
+    plan, dataset = plan_of(data=shards, **SHARDED)
+    real = RealImages(plan)
+    assert real.report() == DataReport()
+    real.random(1)
+    first, again = real.report(), real.report()
+    index_bytes = Path(shards, "index.parquet").stat().st_size
+    lengths = dataset.sharded.train.members(1).lengths
+    assert first.decoded == 1
+    assert index_bytes + lengths.min() <= first.bytes_read <= index_bytes + lengths.max()
+    assert first.waited_s > 0
+    assert (again.decoded, again.bytes_read, again.waited_s) == (0, 0, 0)
+    list(real.test_batches())
+    assert real.report().bytes_read > 0
+
+
+def test_a_full_cache_is_reported_once(shards, tmp_path):
+    options = SHARDED | {"cache": "auto", "cache_limit": "10B", "cache_dir": str(tmp_path)}
+    real = RealImages(plan_of(data=shards, **options)[0])
+    real.random(1)
+    (note,) = real.report().notes
+    assert "takes no more" in note
+    real.random(2)
+    assert real.report().notes == ()
+
+
+def test_closing_stops_what_fills_the_cache(shards, tmp_path):
+    options = SHARDED | {"cache": "auto", "cache_dir": str(tmp_path)}
+    real = RealImages(plan_of(data=shards, **options)[0])
+    real.fill_cache()
+    real.close()
+    assert not [thread for thread in threading.enumerate() if "_fill" in thread.name]
+    RealImages(plan_of(data=shards, **options)[0]).close()
