@@ -100,14 +100,18 @@ class NodeCache:
     def _choose(self, folder: Path) -> Path:
         """The cache to use: a complete one, or this node's own."""
         own = folder / (boot_id() or "unknown")
-        own.mkdir(exist_ok=True)
-        self._use = _hold(own)
-        for other in sorted(folder.iterdir()):
+        others = sorted(other for other in folder.iterdir() if other.is_dir() and other != own)
+        chosen = own
+        for other in (own, *others):
             if (other / _COMPLETE).exists() and self._fits(other):
-                return other
-            if other != own and other.is_dir():
+                chosen = other
+                break
+        else:
+            for other in others:
                 _remove_unused(other)
-        return own
+        chosen.mkdir(exist_ok=True)
+        self._use = _hold(chosen)
+        return chosen
 
     def _fits(self, folder: Path) -> bool:
         sizes = {
