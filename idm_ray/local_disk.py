@@ -156,6 +156,15 @@ def list_files(root: Path) -> list[FileEntry]:
     return sorted(_walk(str(root), "", frozenset()), key=lambda entry: entry.path)
 
 
+def read_listed(root: Path, entry: FileEntry) -> bytes:
+    """Return the bytes of a file as it was listed: none of an empty one, or of a link to nowhere.
+
+    Raises:
+        OSError: It is gone since, or cannot be read.
+    """
+    return (root / entry.path).read_bytes() if entry.size else b""
+
+
 def too_short(shown: str, expected: int, found: int) -> str:
     """The message for a file that ends before what is read from it."""
     return (

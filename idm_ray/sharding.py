@@ -1,15 +1,17 @@
 """From any source to a set of WebDataset shards."""
 
 import importlib
+from collections.abc import Iterable
 from os import PathLike, fspath
 from typing import Any
 
 from idm_ray.checks import positive
 from idm_ray.config import DataConfig
 from idm_ray.data.manifest import Manifest
-from idm_ray.data.shard_parts import ShardSettings, assemble, begin
+from idm_ray.data.shard_parts import ShardSettings, assemble
+from idm_ray.data.shard_target import begin, refuse_overlap, sole_writer, source_places
 from idm_ray.data.shard_writer import ShardWriter
-from idm_ray.data.sources import find_source
+from idm_ray.data.sources import WORDS, find_source
 from idm_ray.progress import Advanced, Announcement
 from idm_ray.run import Listener, Started, plain_values
 from idm_ray.storage import Location
@@ -43,11 +45,14 @@ def write_shards(
         What manifest.json says.
 
     Raises:
-        UserError: wrong options, an unusable source, or another set in `out`.
+        UserError: wrong options, an unusable source, or another set, tar files of others or another
+            writer in `out`.
+        StorageError: `out` cannot be written to any more.
     """
     config = DataConfig(data=fspath(source), **plain_values(options))
     positive("shard_mb", shard_mb)
     found = find_source(config)
+    places = [] if config.data in WORDS else source_places(config.data)
     settings = ShardSettings(
         size=config.size,
         shard_bytes=int(shard_mb * 1e6),
@@ -55,21 +60,29 @@ def write_shards(
         strict=config.strict,
     )
     target = Location.at(out)
+    refuse_overlap(places, target)
     # What refuses the source comes first: it must not leave a set that was begun.
     writer = ShardWriter(found, settings, target)
-    begin(found, settings, target, overwrite=overwrite)
-    # Ray is heavy, and --local must work where there is none.
-    ray_writers = None if local else importlib.import_module("idm_ray.runtime.sharding")
-    num_writers = 1 if ray_writers is None else ray_writers.num_writers()
-    jobs = writer.jobs(num_writers)
-    listener(Announcement(f"{found.name}: {len(writer.class_names)} classes to {target}"))
-    listener(Started("write", len(jobs)))
-    if ray_writers is None:
-        counts = map(writer.write, jobs)
-    else:
-        counts = ray_writers.write_in_parallel(jobs, num_writers, found, settings, target)
+    with sole_writer(target):
+        begin(writer.plan(), target, overwrite=overwrite)
+        # Ray is heavy, and --local must work where there is none.
+        ray_writers = None if local else importlib.import_module("idm_ray.runtime.sharding")
+        num_writers = 1 if ray_writers is None else ray_writers.num_writers()
+        jobs = writer.jobs(num_writers)
+        if ray_writers is None:
+            counts = map(writer.write, jobs)
+        else:
+            shared = {"places": places, "source": found, "settings": settings, "target": target}
+            counts = ray_writers.write_in_parallel(jobs, num_writers, **shared)
+        listener(Announcement(f"{found.name}: {len(writer.class_names)} classes to {target}"))
+        listener(Started("write", len(jobs)))
+        _tell(counts, listener)
+        return assemble(found, writer.listing, settings, target)
+
+
+def _tell(counts: Iterable[int], listener: Listener) -> None:
+    """Go through the images of all jobs, and say how many there are so far."""
     images = 0
     for done, count in enumerate(counts, start=1):
         images += count
         listener(Advanced(done, f"{images} images"))
-    return assemble(found, writer.class_names, target)

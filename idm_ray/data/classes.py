@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -58,7 +59,12 @@ class ClassSubset:
         for label, name in enumerate(self._class_names):
             labels[whole.class_names.index(name)] = label
         rows = np.flatnonzero(labels[whole.labels] >= 0)
-        kept = Listing(self._class_names, labels[whole.labels[rows]], whole.is_test[rows])
+        kept = replace(
+            whole,
+            class_names=self._class_names,
+            labels=labels[whole.labels[rows]],
+            is_test=whole.is_test[rows],
+        )
         return kept, rows
 
 

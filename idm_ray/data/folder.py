@@ -1,6 +1,7 @@
 """Images in class folders: root/train/<class>/ beside root/test/ or root/val/, or root/<class>/."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from idm_ray.data.listing import (
 )
 from idm_ray.data.splits import hold_out
 from idm_ray.errors import DataError
-from idm_ray.local_disk import FileEntry
+from idm_ray.local_disk import FileEntry, read_listed
 
 _TRAIN_FOLDER = "train"
 _TEST_FOLDERS = ("test", "val", "validation")
@@ -65,8 +66,8 @@ class FolderSource:
     def read(self, rows: NDArray[np.int64]) -> Iterator[EncodedImage]:
         """Yield the images at `rows`."""
         for row in rows:
-            path = self._files[row].path
-            yield EncodedImage(path, (self._root / path).read_bytes)
+            entry = self._files[row]
+            yield EncodedImage(entry.path, partial(read_listed, self._root, entry))
 
     def _class_of(self, entry: FileEntry) -> str | None:
         """Return the class folder that an image is in, at any depth; None for other files."""

@@ -49,6 +49,10 @@ class Listing:
     """(N,), each in 0..len(class_names)-1."""
     is_test: NDArray[np.bool_]
     """(N,)."""
+    skipped: int = 0
+    """Images that are not listed because whoever made the source could not use them."""
+    problems: tuple[str, ...] = ()
+    """The first few of them, each with its reason."""
 
 
 class Source(Protocol):

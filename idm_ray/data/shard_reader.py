@@ -36,6 +36,10 @@ class ShardReader:
         self.bytes_requested = 0
         """So far."""
 
+    def __reduce__(self) -> tuple[type["ShardReader"], tuple[object, ...]]:
+        """Go to another process without what is open here."""
+        return type(self), (self._shards, self._sizes)
+
     def count(self, num_bytes: int) -> None:
         """Take note of bytes that were requested, here or beside this reader."""
         with self._lock:

@@ -62,7 +62,14 @@ class ShardSource:
         counts = self._counts()
         labels = np.repeat([c for _, c in self._classes], counts)
         is_test = np.repeat([split == "test" for split, _ in self._classes], counts)
-        return Listing(self._shards.manifest.class_names, labels, is_test)
+        manifest = self._shards.manifest
+        return Listing(
+            manifest.class_names,
+            labels,
+            is_test,
+            skipped=manifest.skipped,
+            problems=manifest.problems,
+        )
 
     def read(self, rows: NDArray[np.int64]) -> Iterator[EncodedImage]:
         """Yield the images at `rows`, neighbours with one request."""

@@ -7,6 +7,7 @@ writers, are the same.
 import hashlib
 import io
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import BinaryIO
 
@@ -16,17 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
-from idm_ray.data.listing import EncodedImage, Source
+from idm_ray.data.listing import EncodedImage, Listing, Source
 from idm_ray.data.manifest import SPLITS, FileRecord, SplitName
 from idm_ray.data.shard_parts import (
     PROBLEMS_KEPT,
     ClassPart,
     ShardSettings,
+    check_strict,
     finished_parts,
     write_part,
 )
+from idm_ray.data.shard_target import Plan
 from idm_ray.data.splits import check_counts, train_rows
 from idm_ray.data.tally import Tally, measure
+from idm_ray.errors import DataError, StorageError
 from idm_ray.storage import Location
 
 _BLOCK = 512
@@ -34,6 +38,8 @@ _BLOCK = 512
 _JPEG_QUALITY = 95
 _MOST_OPEN = 256
 """Shards that one process writes at once; systems allow it a thousand files or so."""
+_TEMPORARY_BYTES = 8_000_000_000
+"""Of shards that one process has in temporary files, where a target takes only whole ones."""
 _MAGIC = {
     b"\xff\xd8\xff": "jpg",
     b"\x89PNG": "png",
@@ -64,22 +70,35 @@ class ShardWriter:
         self._settings = settings
         self._target = target
         self._listing = source.listing()
+        check_strict(settings, self._listing.skipped, self._listing.problems)
         train = train_rows(self._listing, settings.limit_per_class)
         self._rows = {"train": train, "test": np.flatnonzero(self._listing.is_test)}
         counts = [self._count(split) for split in SPLITS]
         check_counts(self._listing.class_names, *counts)
 
     @property
+    def listing(self) -> Listing:
+        """Of the source."""
+        return self._listing
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Of the labels."""
         return self._listing.class_names
+
+    def plan(self) -> Plan:
+        """Say what is to be written."""
+        classes = range(len(self.class_names))
+        stems = [self._stem(split, label) for split in SPLITS for label in classes]
+        return Plan.of(self._source, self._settings, stems)
 
     def jobs(self, num_writers: int) -> list[Job]:
         """Cut the work for some writers, without what is complete already.
 
         A source that can be read at random gives a job for each class. Another must be read whole
         for any class, so that each writer gets many classes and goes through it once; more often
-        only where a job would have too many shards open at once.
+        only where a job would have too many shards open at once, or too much of them in temporary
+        files.
         """
         done = finished_parts(self._target, len(self.class_names))
         missing = [
@@ -90,11 +109,25 @@ class ShardWriter:
         ]
         if self._source.is_random_access:
             return [(one,) for one in missing]
-        num_jobs = min(max(num_writers, -(-len(missing) // _MOST_OPEN)), len(missing))
+        num_jobs = min(max(num_writers, -(-len(missing) // self._most_open())), len(missing))
         return [tuple(missing[n::num_jobs]) for n in range(num_jobs)]
 
     def write(self, job: Job) -> int:
-        """Write the shards and parts of a job; returns the number of images in them."""
+        """Write the shards and parts of a job; returns the number of images in them.
+
+        Raises:
+            DataError: an image cannot be read at all, or, if strict, cannot be decoded.
+            StorageError: the target cannot be written to.
+        """
+        try:
+            return self._write(job)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write to {self._target} ({error.strerror or error}): mend its disk, or "
+                "make room there (for a URI, in TMPDIR), and give the command again to go on"
+            ) from error
+
+    def _write(self, job: Job) -> int:
         rows = {key: self._class_rows(*key) for key in job}
         owner = {int(row): key for key, some in rows.items() for row in some}
         with ExitStack() as stack:
@@ -105,12 +138,25 @@ class ShardWriter:
                 for key in job
             }
             ordered = np.array(sorted(owner), dtype=np.int64)
-            for row, encoded in zip(ordered, self._source.read(ordered), strict=True):
+            for row, encoded in zip(ordered, self._read(ordered), strict=True):
                 writers[owner[int(row)]].add(encoded)
             parts = {key: writer.finish() for key, writer in writers.items()}
         for (split, label), (part, table) in parts.items():
             write_part(self._target, split, label, part, table)
         return sum(part.record.images for part, _ in parts.values())
+
+    def _read(self, rows: NDArray[np.int64]) -> Iterator[EncodedImage]:
+        """As the source's, with the errors of its disk told from those of the target's."""
+        try:
+            yield from self._source.read(rows)
+        except OSError as error:
+            raise _unreadable(self._source.name, error) from error
+
+    def _most_open(self) -> int:
+        """How many shards a job may write at once."""
+        if self._target.local is not None:
+            return _MOST_OPEN
+        return min(max(1, _TEMPORARY_BYTES // self._settings.shard_bytes), _MOST_OPEN)
 
     def _count(self, split: SplitName) -> NDArray[np.int64]:
         labels = self._listing.labels[self._rows[split]]
@@ -229,7 +275,11 @@ class _ClassWriter:
         """The bytes to store, and what they show."""
         try:
             content = encoded.encoded()
-        except (OSError, ValueError) as error:
+        except OSError as error:  # of the disk, not of the image
+            raise _unreadable(encoded.name, error) from error
+        except DataError:
+            raise
+        except ValueError as error:
             raise UnreadableImageError(f"cannot read {encoded.name}: {error}") from error
         stored = EncodedImage(encoded.name, lambda: content)
         pixels = decode(stored, None)
@@ -253,6 +303,13 @@ class _ClassWriter:
         shard, self._shard = self._shard, None
         if shard is not None:
             self._written.append(shard.close(error))
+
+
+def _unreadable(name: str, error: OSError) -> DataError:
+    return DataError(
+        f"cannot read {name} ({error.strerror or error}), which was listed before: check the disk, "
+        "and that nobody changes the source; then give the command again to go on"
+    )
 
 
 def _encode(pixels: NDArray[np.uint8], kind: str) -> bytes:

@@ -137,5 +137,5 @@ def _read_at(path: Path, start: int, size: int) -> bytes:
         file.seek(start)
         content = file.read(size)
     if len(content) < size:
-        raise ValueError(f"{path.name} has become shorter")
+        raise DataError(f"{path.name} has become shorter: copy or download it again")
     return content

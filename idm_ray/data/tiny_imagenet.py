@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from idm_ray.data.listing import IMAGE_SUFFIXES, EncodedImage, Listing, list_folders, some_names
 from idm_ray.errors import DataError
-from idm_ray.local_disk import FileEntry
+from idm_ray.local_disk import FileEntry, read_listed
 
 _NUM_CLASSES = 200
 _TRAIN = "train/"
@@ -62,8 +63,8 @@ class TinyImageNetSource:
     def read(self, rows: NDArray[np.int64]) -> Iterator[EncodedImage]:
         """Yield the images at `rows`."""
         for row in rows:
-            path = self._files[row].path
-            yield EncodedImage(path, (self._root / path).read_bytes)
+            entry = self._files[row]
+            yield EncodedImage(entry.path, partial(read_listed, self._root, entry))
 
     def _label(self, files: Sequence[FileEntry]) -> tuple[list[FileEntry], NDArray[np.int64]]:
         """Return the images of both splits, and their labels (N,)."""

@@ -14,11 +14,13 @@ from PIL import Image
 
 from idm_ray.config import DataConfig
 from idm_ray.data.manifest import Manifest
-from idm_ray.data.shard_parts import ShardSettings, begin
+from idm_ray.data.shard_parts import ShardSettings
 from idm_ray.data.shard_set import open_shards
+from idm_ray.data.shard_target import begin, refuse_overlap, sole_writer
 from idm_ray.data.shard_writer import ShardWriter
 from idm_ray.data.sources import find_source
-from idm_ray.errors import DataError, UserError
+from idm_ray.errors import DataError, StorageError, UserError
+from idm_ray.sharding import write_shards
 from idm_ray.storage import Location
 from tests.data.making import (
     bytes_of,
@@ -42,6 +44,16 @@ def tree(tmp_path_factory):
 @pytest.fixture(scope="module")
 def written(tree):
     return write_sharded(tree, tree.parent / "shards", shard_mb=0.005)
+
+
+def begun(source, out, **options):
+    """A writer whose set was begun: with small shards, or as `options` say."""
+    plain = {"size": None, "shard_bytes": 5000, "limit_per_class": None, "strict": False}
+    found = source if hasattr(source, "listing") else find_source(DataConfig(data=str(source)))
+    target = Location.at(out)
+    writer = ShardWriter(found, ShardSettings(**{**plain, **options}), target)
+    begin(writer.plan(), target, overwrite=False)
+    return writer
 
 
 def members_of(path):
@@ -102,11 +114,7 @@ def test_a_shard_ends_before_it_grows_beyond_its_size(tree, written, tmp_path):
 def test_shards_written_again_or_by_other_hands_are_the_same_bytes(tree, written, tmp_path):
     again = write_sharded(tree, tmp_path / "again", shard_mb=0.005)
     assert bytes_of(again) == bytes_of(written)
-    source = find_source(DataConfig(data=str(tree)))
-    target = Location.at(tmp_path / "by hand")
-    settings = ShardSettings(size=None, shard_bytes=5000, limit_per_class=None, strict=False)
-    begin(source, settings, target, overwrite=False)
-    writers = [ShardWriter(source, settings, target) for _ in range(3)]
+    writers = [begun(tree, tmp_path / "by hand") for _ in range(3)]
     for number, job in enumerate(reversed(writers[0].jobs(3))):
         writers[number % 3].write(job)
     write_sharded(tree, tmp_path / "by hand", shard_mb=0.005)
@@ -204,11 +212,7 @@ def test_parquet_gives_the_shards_of_the_same_images_in_folders(tmp_path):
 
 def test_a_source_that_is_read_whole_is_gone_through_once_by_each_writer(tmp_path):
     path = write_parquet(tmp_path / "many.parquet", [*range(300)] * 2, rows_per_group=600)
-    source = find_source(DataConfig(data=str(path)))
-    target = Location.at(tmp_path / "shards")
-    settings = ShardSettings(size=None, shard_bytes=10**6, limit_per_class=None, strict=False)
-    begin(source, settings, target, overwrite=False)
-    writer = ShardWriter(source, settings, target)
+    writer = begun(path, tmp_path / "shards")
     for num_writers in (1, 3, 8):
         jobs = writer.jobs(num_writers)
         # A job's shards are open at once, and a process may open a thousand files or so.
@@ -269,22 +273,62 @@ def test_a_class_of_which_no_image_can_be_read_is_refused(tmp_path):
     assert not (tmp_path / "shards" / "manifest.json").exists()
 
 
+def test_an_image_that_is_gone_since_it_was_listed_ends_writing(tmp_path):
+    root = write_tree(tmp_path / "insects", train=5)
+    (root / "train" / "bee" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    writer = begun(root, tmp_path / "shards")
+    (root / "train" / "ant" / "0001.png").unlink()
+    with pytest.raises(DataError, match=r"cannot read train/ant/0001\.png \(No such file"):
+        writer.write((("train", 0),))
+    assert not list((tmp_path / "shards").rglob("*.tar"))
+    # This one never was there: a bad image, not a bad disk.
+    assert writer.write((("train", 1),)) == 5
+
+
+def test_a_target_that_goes_on_failing_ends_writing(tree, tmp_path):
+    writer = begun(tree, tmp_path)
+    (tmp_path / "train").write_bytes(b"no folder")
+    with pytest.raises(StorageError, match=r"cannot write to .*: mend its disk, or make room"):
+        writer.write((("train", 0),))
+
+
+def test_images_left_out_before_are_refused_if_strict_now(tree, tmp_path):
+    root = write_tree(tmp_path / "insects", train=5)
+    (root / "train" / "ant" / "0001.png").write_bytes(b"no image")
+    writer = begun(root, tmp_path / "shards", shard_bytes=256_000_000)
+    for job in writer.jobs(1):
+        writer.write(job)
+    with pytest.raises(DataError, match=r"only usable images, found 1 .*ant/0001\.png: not an im"):
+        write_sharded(root, tmp_path / "shards", strict=True)
+    write_sharded(root, tmp_path / "shards")
+    # Shards of these shards are of the same images, and say so, too.
+    for classes in (None, "bee,ant"):
+        with pytest.raises(DataError, match=r"only usable images, found 1 .*ant/0001"):
+            write_sharded(tmp_path / "shards", tmp_path / "strict", classes=classes, strict=True)
+    assert not (tmp_path / "strict").exists()
+    again = write_sharded(tmp_path / "shards", tmp_path / "again")
+    assert bytes_of(again) == bytes_of(tmp_path / "shards")
+
+
+def test_into_a_bucket_a_job_has_few_shards_open_of_a_source_that_is_read_whole(tmp_path, store):
+    path = write_parquet(tmp_path / "many.parquet", [*range(50)] * 2, rows_per_group=100)
+    writer = begun(path, f"{store.bucket}/shards", shard_bytes=400_000_000)
+    # They lie in temporary files, of which a process may have 8 GB.
+    assert [len(job) for job in writer.jobs(1)] == [20] * 5
+    assert len(begun(path, tmp_path / "shards", shard_bytes=400_000_000).jobs(1)) == 1
+
+
 # --- Going on ---
 
 
 def test_writing_goes_on_with_the_classes_that_are_missing(tree, written, tmp_path):
-    target = Location.at(tmp_path)
-    source = find_source(DataConfig(data=str(tree)))
-    settings = ShardSettings(size=None, shard_bytes=5000, limit_per_class=None, strict=False)
-    begin(source, settings, target, overwrite=False)
-    writer = ShardWriter(source, settings, target)
+    writer = begun(tree, tmp_path)
     # Whatever was finished first: parallel writers keep no order.
     writer.write((("test", 1),))
     assert writer.jobs(1) == [(("train", 0),), (("train", 1),), (("test", 0),)]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.tar")}
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / ".0000-ant-000.tar.0123abcd.tmp").write_bytes(b"half a shard")
-    begin(source, settings, target, overwrite=False)
     write_sharded(tree, tmp_path, shard_mb=0.005)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert bytes_of(tmp_path) == bytes_of(written)
@@ -309,10 +353,7 @@ class DyingSource:
 
 
 def die_while_writing(root, out):
-    source, target = DyingSource(root), Location.at(out)
-    settings = ShardSettings(size=None, shard_bytes=5000, limit_per_class=None, strict=False)
-    begin(source, settings, target, overwrite=False)
-    writer = ShardWriter(source, settings, target)
+    writer = begun(DyingSource(root), out)
     for job in writer.jobs(1):
         writer.write(job)
 
@@ -334,10 +375,7 @@ def test_a_writer_that_is_killed_and_started_again_leaves_the_same_bytes(tree, w
 
 
 def test_what_was_killed_before_its_manifest_needs_no_image_any_more(tree, written, tmp_path):
-    source, target = find_source(DataConfig(data=str(tree))), Location.at(tmp_path)
-    settings = ShardSettings(size=None, shard_bytes=5000, limit_per_class=None, strict=False)
-    begin(source, settings, target, overwrite=False)
-    writer = ShardWriter(source, settings, target)
+    writer = begun(tree, tmp_path)
     for job in writer.jobs(1):
         writer.write(job)
     assert writer.jobs(1) == []
@@ -347,9 +385,7 @@ def test_what_was_killed_before_its_manifest_needs_no_image_any_more(tree, writt
 
 @pytest.mark.parametrize("change", [{"size": 4}, {"limit_per_class": 1}, {"classes": "bee,ant"}])
 def test_other_settings_in_a_folder_that_was_begun_are_refused(tree, tmp_path, change):
-    source, target = find_source(DataConfig(data=str(tree))), Location.at(tmp_path)
-    settings = ShardSettings(size=None, shard_bytes=256_000_000, limit_per_class=None, strict=False)
-    begin(source, settings, target, overwrite=False)
+    begun(tree, tmp_path, shard_bytes=256_000_000)
     with pytest.raises(UserError, match=r"the same source and settings .* add --overwrite"):
         write_sharded(tree, tmp_path, **change)
     write_sharded(tree, tmp_path, **change, overwrite=True)
@@ -357,9 +393,7 @@ def test_other_settings_in_a_folder_that_was_begun_are_refused(tree, tmp_path, c
 
 
 def test_another_source_in_a_folder_that_was_begun_is_refused(tree, tmp_path):
-    source, target = find_source(DataConfig(data=str(tree))), Location.at(tmp_path / "shards")
-    settings = ShardSettings(size=None, shard_bytes=256_000_000, limit_per_class=None, strict=False)
-    begin(source, settings, target, overwrite=False)
+    begun(tree, tmp_path / "shards", shard_bytes=256_000_000)
     other = write_tree(tmp_path / "other")
     with pytest.raises(UserError, match=r"the same source and settings .* found others"):
         write_sharded(other, tmp_path / "shards")
@@ -379,6 +413,79 @@ def test_finished_shards_are_refused_or_replaced(tree, tmp_path):
 def test_overwriting_where_nothing_is_is_writing(tree, written, tmp_path):
     out = write_sharded(tree, tmp_path / "new", shard_mb=0.005, overwrite=True)
     assert bytes_of(out) == bytes_of(written)
+
+
+def test_overwriting_removes_what_was_begun_with_a_class_that_was_half_written(tree, tmp_path):
+    begun(tree, tmp_path).write((("train", 0),))
+    half = tmp_path / "train" / "0001-bee-007.tar"
+    half.write_bytes(b"of a class without its part")
+    write_sharded(tree, tmp_path, overwrite=True)
+    assert not half.exists()
+    assert len(manifest_of(tmp_path).shards) == len(list(tmp_path.rglob("*.tar"))) == 4
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("place", ["photos.tar", "train/0000-ant-000.tar", "test/more.tar"])
+def test_tar_files_of_others_are_refused_before_anything_is_written(
+    tree, tmp_path, place, overwrite
+):
+    out = tmp_path / "shards"
+    (out / place).parent.mkdir(parents=True)
+    (out / place).write_bytes(b"of the user")
+    with pytest.raises(UserError, match=rf"no tar files in .* found '{place}': move them"):
+        write_sharded(tree, out, overwrite=overwrite)
+    assert bytes_of(out) == {place: b"of the user"}
+
+
+def test_overwriting_leaves_a_folder_alone_whose_manifest_is_not_ours(tree, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"manifest\.json to say which files .* by hand"):
+        write_sharded(tree, tmp_path, overwrite=True)
+    assert set(bytes_of(tmp_path)) == {"manifest.json"}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("out", ["insects", "insects/train/shards", ".", "link/shards"])
+def test_a_target_in_or_around_the_source_is_refused(tmp_path, out, overwrite):
+    root = write_tree(tmp_path / "insects")
+    (tmp_path / "link").symlink_to(root)
+    before = bytes_of(tmp_path)
+    with pytest.raises(UserError, match=r"expected --out apart from the source, found .*insects"):
+        write_sharded(root, tmp_path / out, overwrite=overwrite)
+    assert bytes_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["few.parquet", "{0..1}.tar"])
+def test_beside_a_file_a_new_folder_is_fine_but_not_the_file_s_own(tmp_path, name):
+    write_parquet(tmp_path / "in" / "few.parquet", [0, 1] * 4)
+    for number in range(2):
+        with webdataset.TarWriter(str(tmp_path / "in" / f"{number}.tar")) as tar:
+            for label in range(2):
+                for key in range(2):
+                    image = png(picture(4 * number + 2 * label + key))
+                    tar.write({"__key__": f"{label}{key}", "png": image, "cls": label})
+    for out in ("in", "."):
+        with pytest.raises(UserError, match="expected --out apart from the source"):
+            write_sharded(tmp_path / "in" / name, tmp_path / out)
+    write_sharded(tmp_path / "in" / name, tmp_path / "in" / "shards")
+
+
+def test_a_target_in_a_bucket_is_compared_by_bucket_and_path(store):
+    source = Location.at(f"{store.bucket}/shards")
+    (source / "manifest.json").write_bytes(b"")
+    for out in ("/shards", "/shards/new", ""):
+        for address in (store.bucket, store.bucket.replace("://", "://key:secret@")):
+            with pytest.raises(UserError, match="expected --out apart from the source"):
+                refuse_overlap([source], Location.at(address + out))
+    refuse_overlap([source], Location.at(f"{store.bucket}/shards-new"))
+
+
+def test_a_second_command_on_the_same_folder_is_refused_at_once(tree, written, tmp_path):
+    refused = pytest.raises(UserError, match=r"no other command that writes to .*, found one")
+    with sole_writer(Location.at(tmp_path)), refused:
+        write_sharded(tree, tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert bytes_of(write_sharded(tree, tmp_path, shard_mb=0.005)) == bytes_of(written)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tree, tmp_path):
