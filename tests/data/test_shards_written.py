@@ -20,7 +20,6 @@ from idm_ray.data.shard_target import begin, refuse_overlap, sole_writer
 from idm_ray.data.shard_writer import ShardWriter
 from idm_ray.data.sources import find_source
 from idm_ray.errors import DataError, StorageError, UserError
-from idm_ray.sharding import write_shards
 from idm_ray.storage import Location
 from tests.data.making import (
     bytes_of,
@@ -457,6 +456,8 @@ def test_a_target_in_or_around_the_source_is_refused(tmp_path, out, overwrite):
 
 @pytest.mark.parametrize("name", ["few.parquet", "{0..1}.tar"])
 def test_beside_a_file_a_new_folder_is_fine_but_not_the_file_s_own(tmp_path, name):
+    import webdataset  # noqa: PLC0415 -- brings torch along, which a process started here lacks
+
     write_parquet(tmp_path / "in" / "few.parquet", [0, 1] * 4)
     for number in range(2):
         with webdataset.TarWriter(str(tmp_path / "in" / f"{number}.tar")) as tar:
