@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from idm_ray.config import DataConfig
-from idm_ray.data import foreign
+from idm_ray.data import foreign, foreign_scan
 from idm_ray.data.foreign import is_foreign
 from idm_ray.data.sources import source_bytes
 from idm_ray.errors import DataError
@@ -156,7 +156,7 @@ def test_folders_inside_and_tar_dialects_make_no_difference(tmp_path):
 def test_they_are_indexed_once(tmp_path, monkeypatch):
     path = mixed(tmp_path)
     first = opened(path, tmp_path / "cache").info
-    monkeypatch.setattr(foreign, "_index", None)
+    monkeypatch.setattr(foreign, "index_shards", None)
     second = opened(path, tmp_path / "cache")
     assert second.info == first
     assert all_images(second) == encoded(*range(6))
@@ -386,7 +386,7 @@ def test_a_decompression_bomb_is_left_out_with_its_size(tmp_path, side):
 
 
 def test_a_member_that_claims_to_be_huge_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(foreign, "_LARGEST_MEMBER", 50_000)
+    monkeypatch.setattr(foreign_scan, "_LARGEST_MEMBER", 50_000)
     large = [member("7.png", bytes(60_000)), member("7.cls", b"ant")]
     (problem,) = left_out(tmp_path, *large, member("8.bin", bytes(60_000)))
     assert problem == f"7.png in {tmp_path}/mixed.tar claims 60000 bytes, more than 50000"
