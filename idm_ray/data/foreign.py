@@ -74,20 +74,17 @@ def _expand(written: str) -> list[str]:
             "random; unpack them (gunzip), or write shards of the images with idm-ray shards"
         )
     try:
-        if _count(written) > _MOST_SHARDS:
-            raise DataError(
-                f"expected {_MOST_SHARDS} shards at most, found more in {shown(written)!r}: "
-                "correct the numbers in braces, or write larger shards with idm-ray shards"
-            )
-        paths = list(braceexpand.braceexpand(written))
+        if _count(written) <= _MOST_SHARDS:
+            return list(braceexpand.braceexpand(written))
     except (ValueError, RecursionError) as error:  # their words may hold a password
         raise DataError(
             f"expected braces in pairs, as in data/{{000..099}}.tar, found {shown(written)!r}: "
             "correct them"
         ) from error
-    if not paths:
-        raise DataError(f"expected names of shards, found none in {shown(written)!r}: correct it")
-    return paths
+    raise DataError(
+        f"expected {_MOST_SHARDS} shards at most, found more in {shown(written)!r}: "
+        "correct the numbers in braces, or write larger shards with idm-ray shards"
+    )
 
 
 def _count(written: str) -> int:
