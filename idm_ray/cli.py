@@ -129,7 +129,16 @@ def evaluate(
 )
 @click.option("--overwrite", is_flag=True, help="Replace the shards that --out holds.")
 @config_options(
-    ["size", "classes", "test_fraction", "limit_per_class", "strict", "data_root", "local"]
+    [
+        "size",
+        "classes",
+        "test_fraction",
+        "limit_per_class",
+        "strict",
+        "data_root",
+        "cache_dir",
+        "local",
+    ]
 )
 def shards(source: str, out: str, shard_mb: float, overwrite: bool, **given: Any) -> None:
     """Write the images of SOURCE as WebDataset shards, each of one class, with their index.

@@ -91,6 +91,14 @@ class LocalDisk:
             raise DataError(f"expected a file at {path}, found a folder or a device")
         return status.st_size
 
+    def entry(self, path: str) -> FileEntry | None:
+        """Return name, size and time of a file; None where there is no file."""
+        with _clear_errors(path):
+            if self.kind(path) != "file":
+                return None
+            status = os.stat(path)
+        return FileEntry(os.path.basename(path), status.st_size, status.st_mtime_ns)
+
     def files(self, path: str) -> list[FileEntry]:
         """List the files below a folder."""
         with _clear_errors(path):

@@ -98,6 +98,13 @@ class ObjectStore:
             raise DataError(f"expected a file at {shown}, found a folder; name a file in it")
         return int(info.size)
 
+    def entry(self, path: str) -> FileEntry | None:
+        """Return name, size and time of a file; None where there is no file."""
+        info = self._info(path)
+        if info.type != pa.fs.FileType.File:
+            return None
+        return FileEntry(path.rpartition("/")[2], int(info.size), info.mtime_ns or 0)
+
     def files(self, path: str) -> list[FileEntry]:
         """List the files below a folder."""
 

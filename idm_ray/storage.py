@@ -18,6 +18,7 @@ from idm_ray.local_disk import FileEntry, LocalDisk
 from idm_ray.object_store import ObjectStore
 
 _URI: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?]*)(?P<path>.*)")
+_CREDENTIALS: Final = re.compile(r"^[^@]*:[^@]*@")
 _DAMAGED_URI: Final = re.compile(r"(?:s3|gs|gcs|abfss?|hdfs|file):/(?!/)")
 
 
@@ -95,8 +96,11 @@ class Location:
 
     @property
     def name(self) -> str:
-        """The last part of the path, or of the URI where that has no path."""
-        return (self.path or self.address.partition("?")[0]).rstrip("/").rpartition("/")[2]
+        """The last part of the path, or of the URI where that has no path; without passwords."""
+        if self.path:
+            return self.path.rstrip("/").rpartition("/")[2]
+        authority = self.address.partition("?")[0].rstrip("/").rpartition("/")[2]
+        return _CREDENTIALS.sub("", authority)
 
     @property
     def parent(self) -> "Location":
@@ -124,6 +128,10 @@ class Location:
     def size(self) -> int:
         """Return the size of a file in bytes, by one request."""
         return self.store.size(self.path)
+
+    def entry(self) -> FileEntry | None:
+        """Return name, size and time of a file, by one request; None where there is no file."""
+        return self.store.entry(self.path)
 
     def files(self) -> list[FileEntry]:
         """List the files below a folder, sorted by path; hidden files and folders are left out."""

@@ -92,6 +92,18 @@ def test_passwords_are_hidden_in_messages_and_kept_for_use(written, message):
     assert pickle.loads(pickle.dumps(place)).address == written
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("s3://KEY:SECRET@bucket", "bucket"),
+        ("s3://KEY:SECRET@bucket/", "bucket"),
+        ("abfs://c@a.dfs.core.windows.net", "c@a.dfs.core.windows.net"),
+    ],
+)
+def test_the_name_of_a_bucket_holds_no_password(written, name):
+    assert Location.at(written).name == (Location.at(written) / "a.tar").parent.name == name
+
+
 def test_a_relative_path_is_shown_as_it_was_written():
     assert shown("runs/first") == "runs/first"
 
@@ -127,6 +139,14 @@ def test_files_are_listed_below_all_folders_in_order_and_without_hidden_ones(fol
     found = [(entry.path, entry.size) for entry in folder.files()]
     assert found == [(name, len(name.encode())) for name in ("a", AWKWARD, "b/10", "b/2")]
     assert all(entry.mtime_ns > 0 for entry in folder.files())
+
+
+def test_a_file_has_an_entry_and_nothing_else_has(folder):
+    (folder / "b/2").write_text("two")
+    entry = (folder / "b/2").entry()
+    assert (entry.path, entry.size) == ("2", 3)
+    assert entry.mtime_ns == folder.files()[0].mtime_ns
+    assert (folder / "b").entry() is (folder / "no").entry() is (folder / "b/2/3").entry() is None
 
 
 def test_a_file_is_seen_only_when_its_block_has_ended_well(folder):

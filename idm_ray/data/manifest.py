@@ -1,8 +1,10 @@
 """What a set of shards says of itself: enough to plan a run before any image is read."""
 
 import dataclasses
+import functools
 import hashlib
 import json
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ SPLITS: tuple[SplitName, ...] = typing.get_args(SplitName)
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.parquet"
 _FORMAT = "idm_ray shards 1"
+_MOST_PIXELS = 1 << 28
+"""Of an image; decoding refuses far fewer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +104,7 @@ class Manifest:
             where: it lies, for messages.
 
         Raises:
-            DataError: it is damaged, changed by hand, or of another version.
+            DataError: it is damaged, changed by hand, of another version, or says what cannot be.
         """
         try:
             content = json.loads(text)
@@ -112,8 +116,13 @@ class Manifest:
                 )
             if found != _checksum(content):
                 raise ValueError("its checksum differs")
-            return _from_values(content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            manifest = _from_values(content)
+            _check_types(manifest, Manifest, "manifest")
+            _check_numbers(manifest)
+            return manifest
+        except DataError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DataError(
                 f"expected the manifest of a set of shards, found {where} damaged ({error}): "
                 "copy it again, or write the shards again with idm-ray shards"
@@ -181,3 +190,74 @@ def record_from(values: Mapping[str, Any]) -> ClassRecord:
     """Rebuild a record that went through JSON."""
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return ClassRecord(**{**values, **lists})
+
+
+def _check_types(value: object, hint: Any, where: str) -> None:
+    """Refuse a value that is not what the annotations of the records say; whole numbers only.
+
+    Raises:
+        ValueError: it names the place.
+    """
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        for name, of_field in _hints(hint).items():
+            _check_types(getattr(value, name), of_field, f"{where}.{name}")
+    elif typing.get_origin(hint) is tuple:
+        _check_items(value, typing.get_args(hint), where)
+    elif isinstance(hint, types.UnionType):
+        if value is not None:
+            _check_types(value, typing.get_args(hint)[0], where)
+    elif type(value) is not hint:  # True is an int, too
+        raise ValueError(f"{where} is {str(value)[:20]!r}, expected {hint.__name__}")
+
+
+def _check_items(value: object, hints: tuple[Any, ...], where: str) -> None:
+    if not isinstance(value, tuple):
+        raise ValueError(f"{where} is no list")
+    if hints[-1] is Ellipsis:
+        hints = hints[:1] * len(value)
+    if len(hints) != len(value):
+        raise ValueError(f"{where} has {len(value)} values, not {len(hints)}")
+    for number, (one, hint) in enumerate(zip(value, hints, strict=True)):
+        _check_types(one, hint, f"{where}[{number}]")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _check_numbers(manifest: Manifest) -> None:
+    """Refuse numbers that no images have; the shards themselves bound them all.
+
+    Raises:
+        ValueError: it names the place.
+    """
+    records = [record for split in SPLITS for record in manifest.split(split)]
+    for split in SPLITS:
+        for label, record in enumerate(manifest.split(split)):
+            if not _is_possible(record):
+                raise ValueError(f"manifest.{split}[{label}] has numbers that no images have")
+    sizes = [shard.size for shard in (*manifest.shards, manifest.index)]
+    if min(*sizes, manifest.skipped) < 0:
+        raise ValueError("a size or a count is negative")
+    if sum(record.encoded_bytes for record in records) > sum(sizes):
+        raise ValueError("its images are larger than its shards")
+
+
+def _is_possible(record: ClassRecord) -> bool:
+    images, pixels = record.images, record.pixels
+    if images == 0:
+        return pixels == record.encoded_bytes == 0
+    if record.sides is not None:
+        height, width = record.sides
+        if min(height, width) < 1 or images * height * width != pixels:
+            return False
+    sums = zip(record.sums, record.squares, strict=True)
+    return (
+        0 < images <= record.encoded_bytes
+        and images <= pixels <= images * _MOST_PIXELS
+        and record.channels in (1, 3)
+        # No mean beyond white, and no variance below zero.
+        and all(0 <= s <= q <= 255 * s and s * s <= pixels * q for s, q in sums)
+        and max(record.squares) <= 255**2 * pixels
+    )

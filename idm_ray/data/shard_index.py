@@ -4,8 +4,9 @@ One Parquet file; a row group holds one class of one split, so that a reader of 
 only theirs.
 """
 
+import contextlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,35 +73,46 @@ class ShardIndex:
         self._content = content
         groups = [n for n, count in enumerate(counts) if count]
         self._group_of = {n: group for group, n in enumerate(groups)}
-        metadata = self._open().metadata
-        found = [metadata.row_group(g).num_rows for g in range(metadata.num_row_groups)]
+        with self._damage_told():
+            file = pq.ParquetFile(pa.BufferReader(content))
+        if not file.schema_arrow.equals(SCHEMA):
+            raise DataError(f"expected the columns {SCHEMA.names} in {where}: copy it again")
+        # Parsed once: it is as long as there are classes.
+        self._metadata = file.metadata
+        found = [self._metadata.row_group(g).num_rows for g in range(self._metadata.num_row_groups)]
         if found != [counts[n] for n in groups]:
             raise DataError(f"expected {where} to fit its manifest, found other counts: copy both")
 
     def members(self, number: int) -> Members:
-        """Parse one class of one split, by its place in `counts`."""
+        """Parse one class of one split, by its place in `counts`; any thread may."""
         if number not in self._group_of:
             return _NO_MEMBERS
-        names = [name for name in SCHEMA.names if name != "key"]
-        return _members(self._open().read_row_group(self._group_of[number], columns=names))
+        return _members(self._read(number, [name for name in SCHEMA.names if name != "key"]))
 
     def keys(self, number: int) -> pa.StringArray:
-        """Parse the names of one class's images within their shards."""
+        """Parse the names of one class's images within their shards; any thread may."""
         if number not in self._group_of:
             return pa.array([], pa.string())
-        table = self._open().read_row_group(self._group_of[number], columns=["key"])
-        return table.column("key").combine_chunks()
+        return self._read(number, ["key"]).column("key").combine_chunks()
 
-    def _open(self) -> pq.ParquetFile:
+    def _read(self, number: int, names: list[str]) -> pa.Table:
+        # A file of its own for each call: one cannot be read by several threads at once.
+        with self._damage_told():
+            file = pq.ParquetFile(pa.BufferReader(self._content), metadata=self._metadata)
+            table = file.read_row_group(self._group_of[number], columns=names)
+            table.validate(full=True)
+            if any(column.null_count for column in table.columns):
+                raise pa.ArrowInvalid("a value is missing")
+        return table
+
+    @contextlib.contextmanager
+    def _damage_told(self) -> Iterator[None]:
         try:
-            file = pq.ParquetFile(io.BytesIO(self._content))
+            yield
         except (pa.ArrowException, OSError) as error:
             raise DataError(
                 f"expected the index of a set of shards, found {self._where} damaged: copy it again"
             ) from error
-        if not file.schema_arrow.equals(SCHEMA):
-            raise DataError(f"expected the columns {SCHEMA.names} in {self._where}: copy it again")
-        return file
 
 
 def are_within(members: Members, sizes: NDArray[np.int64]) -> bool:

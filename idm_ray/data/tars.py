@@ -102,7 +102,9 @@ def members(
         file.seek(start)
         with tarfile.TarFile(fileobj=file) as tar:
             while position < end and (member := tar.next()) is not None:
-                if tar.offset <= position or member.offset_data + member.size > end:
+                # A sparse file claims the size that it would have outside.
+                stop = tar.offset if member.issparse() else member.offset_data + member.size
+                if tar.offset <= position or stop > end:
                     reason = f"{member.name!r} does not fit"
                     break
                 yield member

@@ -1,20 +1,28 @@
 """Tar files of strangers: indexed once, then used like shards of our own; nothing is trusted."""
 
+import errno
 import gzip
 import io
 import os
 import struct
+import subprocess
+import sys
 import tarfile
+import tracemalloc
 import zlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from idm_ray.config import DataConfig
-from idm_ray.data import foreign
+from idm_ray.data import foreign, foreign_index, foreign_scan
 from idm_ray.data.foreign import is_foreign
 from idm_ray.data.sources import source_bytes
 from idm_ray.errors import DataError
+from idm_ray.local_disk import LocalDisk
+from idm_ray.storage import Location
 from tests.data.making import images_of, jpeg, opened, picture, png, write_sharded
 
 
@@ -139,6 +147,29 @@ def test_cls_comes_before_json_and_the_first_image_before_others(tmp_path):
     assert all_images(data) == encoded(0, 1, 2, 3)
 
 
+def test_a_plain_suffix_is_the_image_wherever_it_comes(tmp_path):
+    # A map of depths or a mask beside an image has a suffix with a further dot.
+    dotted = [
+        (member(f"{n}.depth.png", png(picture(50 + n))), member(f"{n}.mask.png", b"no image"))
+        for n in range(4)
+    ]
+    plain = [member(f"{n}.png", png(picture(n))) for n in range(4)]
+    labels = [member(f"{n}.cls", USUAL[n].encode()) for n in range(4)]
+    members = [
+        one
+        for n in range(4)
+        for one in ([*dotted[n], plain[n]] if n % 2 else [plain[n], *dotted[n]]) + [labels[n]]
+    ]
+    data = opened(write_tar(tmp_path / "a.tar", *members), tmp_path / "cache")
+    assert (all_images(data), data.info.skipped) == (encoded(0, 1, 2, 3), 0)
+
+
+def test_equal_numbers_have_an_order_of_their_own(tmp_path):
+    mixed(tmp_path, labels=["1", "01", "1", "001", "01", "001"])
+    names = opened(tmp_path / "mixed.tar", tmp_path / "cache").info.class_names
+    assert names == ("001", "01", "1")
+
+
 def test_folders_inside_and_tar_dialects_make_no_difference(tmp_path):
     found = []
     for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
@@ -156,12 +187,104 @@ def test_folders_inside_and_tar_dialects_make_no_difference(tmp_path):
 def test_they_are_indexed_once(tmp_path, monkeypatch):
     path = mixed(tmp_path)
     first = opened(path, tmp_path / "cache").info
-    monkeypatch.setattr(foreign, "_index", None)
+    monkeypatch.setattr(foreign, "index_shards", None)
     second = opened(path, tmp_path / "cache")
     assert second.info == first
     assert all_images(second) == encoded(*range(6))
     monkeypatch.undo()
     assert opened(path, tmp_path / "cache", test_fraction=0.4).info.test_counts == (1, 1)
+
+
+def test_indexing_goes_on_after_a_kill_and_leaves_no_parts(tmp_path, monkeypatch, caplog):
+    paths = [write_tar(tmp_path / f"{n}.tar", *samples(USUAL, first=10 * n)) for n in range(3)]
+    whole = paths[2].read_bytes()
+    cut(paths[2], 5000)
+    written, cache = tmp_path / "{0..2}.tar", tmp_path / "cache"
+    refusal(written, cache)
+    (folder,) = (path for path in (cache / "index").iterdir() if path.is_dir())
+    assert {path.name for path in folder.iterdir()} == {
+        "shard-00000.parquet",
+        "shard-00001.parquet",
+    }
+    paths[2].write_bytes(whole)
+    # The third is another file now: as if it had been whole, and indexing killed before it.
+    (folder / "shard-00001.parquet").write_bytes(b"half of one")
+    monkeypatch.setattr(foreign, "_key", lambda *arguments: folder.name)
+    scanned = []
+    scan = foreign_index.scan
+    monkeypatch.setattr(
+        foreign_index, "scan", lambda shard, size: scanned.append(shard.name) or scan(shard, size)
+    )
+    with caplog.at_level("INFO"):
+        data = opened(written, cache)
+    assert sorted(scanned) == ["1.tar", "2.tar"]
+    assert all_images(data) == encoded(*(10 * n + k for n in range(3) for k in range(6)))
+    assert {path.name for path in folder.iterdir()} == {"index.parquet", "manifest.json"}
+    assert f"indexing 3 shards, from {paths[0]} on, in {folder}" in caplog.text
+    assert "indexed 3 of 3 shards" in caplog.text
+
+
+def test_indexing_in_parts_makes_the_same_as_indexing_at_once(tmp_path):
+    together = write_tar(tmp_path / "one" / "a.tar", *samples(USUAL * 3))
+    for n in range(3):
+        write_tar(tmp_path / "three" / f"{n}.tar", *samples(USUAL, first=6 * n))
+    one = opened(together, tmp_path / "cache")
+    three = opened(tmp_path / "three" / "{0..2}.tar", tmp_path / "cache")
+    assert three.info.fingerprint == one.info.fingerprint
+    assert (three.info.mean, three.info.std) == (one.info.mean, one.info.std)
+    assert np.array_equal(images_of(three.train), images_of(one.train))
+
+
+def test_an_index_takes_little_memory_per_image(tmp_path):
+    count, shards = 20_000, 4
+    table = pa.table(
+        {
+            "key": [f"train/{n:08d}" for n in range(count)],
+            "label": [f"n{n % 50:08d}" for n in range(count)],
+            "offset": np.arange(count) * 10_000,
+            "length": np.full(count, 9_000),
+            "digest": pa.array(np.random.default_rng(0).bytes(16) for _ in range(count)),
+            "channels": np.full(count, 3),
+            "height": np.full(count, 8),
+            "width": np.full(count, 8),
+            "sums": [[64 * 9, 64 * 8, 64 * 7, 64 * 90, 64 * 80, 64 * 70]] * count,
+        }
+    ).cast(foreign_scan.IMAGES)
+    about = {"about": '{"skipped": 0, "problems": []}'}
+    for n in range(shards):
+        file = tmp_path / f"shard-{n:05d}.parquet"
+        pq.write_table(table.replace_schema_metadata(about), file)
+    places = [Location.at(tmp_path / f"{n}.tar") for n in range(shards)]
+    before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    foreign_index.index_shards(places, [10**9] * shards, 0.1, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1] + pool.max_memory()
+    tracemalloc.stop()
+    pa.set_memory_pool(before)
+    assert peak < 150 * count * shards
+
+
+def test_no_cache_keeps_no_index(tmp_path):
+    path = mixed(tmp_path / "data")
+    code = (
+        "import sys, tempfile; from pathlib import Path; from idm_ray.config import DataConfig; "
+        "from idm_ray.data.foreign import open_foreign; "
+        "config = DataConfig(data=sys.argv[1], cache='none'); "
+        "open_foreign(config); open_foreign(config).members('train', 0); "
+        "print(len(list(Path(tempfile.gettempdir()).rglob('manifest.json'))))"
+    )
+    places = {"TMPDIR": str(tmp_path / "tmp"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    (tmp_path / "tmp").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        env=os.environ | places,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, list((tmp_path / "tmp").iterdir())) == ("1\n", [])
+    assert not (tmp_path / "cache").exists()
 
 
 def test_options_hold_for_them_as_for_others(tmp_path):
@@ -319,6 +442,77 @@ def test_braces_without_their_other_half_are_refused(tmp_path):
     assert "expected braces in pairs" in refusal(tmp_path / "{0..3.tar", tmp_path / "cache")
 
 
+@pytest.mark.parametrize("written", ["{a,a}.tar", "{a,link}.tar", "{a,./a}.tar"])
+def test_a_shard_that_is_given_twice_is_refused(tmp_path, written):
+    path = write_tar(tmp_path / "a.tar", *samples(USUAL))
+    (tmp_path / "link.tar").symlink_to(path)
+    assert "expected every shard once, found" in refusal(tmp_path / written, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "written", ["{0..999999999999}", "{a..z}{a..z}{a..z}{a..z}", "{{1..99999}{1..99999},x}"]
+)
+def test_braces_for_too_many_names_are_refused_before_they_are_expanded(tmp_path, written):
+    told = refusal(tmp_path / f"{written}.tar", tmp_path / "cache")
+    assert "expected 100000 shards at most, found more in" in told
+
+
+def test_as_many_names_are_counted_as_there_are(tmp_path):
+    (tmp_path / "a.tar").mkdir()
+    for written, count in {
+        "{0..9}{00..10..2}": 60,
+        "{x-{000..999},y-{000..999}}": 2000,
+        "{x{1..2}}{a..c}": 6,
+        r"\{1..5\}{a,b,}": 3,
+        "{1,2,{7..3}}": 7,
+    }.items():
+        told = refusal(tmp_path / f"{written}.tar", tmp_path / "cache")
+        assert f"one of {count} shards, found no such file" in told
+        assert foreign._count(written) == count
+
+
+def test_braces_that_nobody_can_read_are_refused(tmp_path):
+    for written in ("{" + "9" * 5000 + "..1}", "{a,b" * 1000 + "}" * 1000):
+        assert "expected " in refusal(tmp_path / f"{written}.tar", tmp_path / "cache")[:9]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["a.tar.gz", "{0..3.tar", "{0..999999}.tar", "{a,a}.tar"],
+)
+def test_messages_hold_no_passwords(tmp_path, written):
+    told = refusal(f"s3://KEY:SECRET@bucket/{written}", tmp_path)
+    assert "s3://KEY:***@bucket/" in told
+    assert "SECRET" not in told
+
+
+def test_neighbours_of_shards_are_not_looked_at(tmp_path):
+    path = mixed(tmp_path)
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "elsewhere").symlink_to("/nowhere")
+    assert len(all_images(opened(path, tmp_path / "cache"))) == 6
+
+
+def test_a_cache_folder_that_cannot_be_written_to_is_named_with_the_remedy(tmp_path):
+    path = mixed(tmp_path)
+    (tmp_path / "cache").write_text("no folder")
+    told = refusal(path, tmp_path / "cache")
+    assert f"to write the index of the shards to, found {tmp_path}/cache/index with:" in told
+    assert "give another with --cache-dir" in told
+
+
+class FailingDisk(LocalDisk):
+    """A disk whose files can be opened and not read."""
+
+    def open_stream(self, path):
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_disk_that_fails_is_not_taken_for_the_cache_folder():
+    with pytest.raises(DataError, match=r"^cannot read /a\.tar \(Input/output error\): check"):
+        foreign_scan.scan(Location(FailingDisk(), "/a.tar"), 10240)
+
+
 def test_tars_without_labelled_images_are_refused(tmp_path):
     path = write_tar(tmp_path / "a.tar", *(one for one in samples(USUAL) if "png" in one[0].name))
     told = refusal(path, tmp_path / "cache")
@@ -346,6 +540,34 @@ def test_a_member_without_label_is_left_out_with_a_count(tmp_path):
     problems = left_out(tmp_path, *more, *broken, member("9.png", png(picture(9))))
     assert [problem.split(" in ")[0] for problem in problems] == ["7", "8", "9"]
     assert all("has no label (cls, or" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("label", [b"9" * 5000, b"ant\nbee", b"a" * 256])
+def test_a_label_that_is_none_is_left_out_with_a_count(tmp_path, label):
+    (problem,) = left_out(tmp_path, member("7.png", png(picture(7))), member("7.cls", label))
+    assert problem.startswith("7 in ")
+    assert "has a label of more than one line or of more than 255 letters" in problem
+
+
+def test_a_label_that_is_no_text_is_left_out_with_a_count(tmp_path):
+    broken = member("7.json", b'{"label": "\\ud800"}')
+    assert len(left_out(tmp_path, member("7.png", png(picture(7))), broken)) == 1
+
+
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_that_are_not_utf_8_are_left_out_with_a_count(tmp_path, form):
+    name = os.fsdecode(b"fianc\xe9")
+    more = [member(f"{name}.png", png(picture(7))), member(f"{name}.cls", b"ant")]
+    path = write_tar(tmp_path / "a.tar", *samples(USUAL), *more, form=form)
+    data = opened(path, tmp_path / "cache")
+    assert all_images(data) == encoded(*range(6))
+    assert data.info.unreadable[0] == rf"fianc\udce9.png in {path} has a name that is not UTF-8"
+    assert data.info.skipped == 2
+
+
+def test_names_of_several_lines_stay_on_one(tmp_path):
+    (problem,) = left_out(tmp_path, member("7\n8.png", b"no image"), member("7\n8.cls", b"ant"))
+    assert problem.startswith(r"cannot read 7\n8 in ")
 
 
 def test_keys_that_come_twice_are_left_out_with_a_count(tmp_path):
@@ -386,7 +608,7 @@ def test_a_decompression_bomb_is_left_out_with_its_size(tmp_path, side):
 
 
 def test_a_member_that_claims_to_be_huge_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(foreign, "_LARGEST_MEMBER", 50_000)
+    monkeypatch.setattr(foreign_scan, "_LARGEST_MEMBER", 50_000)
     large = [member("7.png", bytes(60_000)), member("7.cls", b"ant")]
     (problem,) = left_out(tmp_path, *large, member("8.bin", bytes(60_000)))
     assert problem == f"7.png in {tmp_path}/mixed.tar claims 60000 bytes, more than 50000"
@@ -430,6 +652,21 @@ def test_sparse_members_are_ignored(tmp_path):
     data = opened(path, tmp_path / "cache")
     assert all_images(data) == encoded(*range(6))
     assert data.info.unreadable == (f"7.png in {path} is no plain file inside the tar",)
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_a_sparse_member_larger_than_the_archive_is_no_damage(tmp_path, form):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for info, content in samples(USUAL):
+        (folder / info.name).write_bytes(content)
+    with (folder / "7.png").open("wb") as file:
+        file.truncate(10**8)
+    command = ["tar", f"--format={form}", "--sparse", "-C", folder, "-cf", tmp_path / "a.tar"]
+    subprocess.run([*command, *sorted(os.listdir(folder))], check=True)
+    data = opened(tmp_path / "a.tar", tmp_path / "cache")
+    assert all_images(data) == encoded(*range(6))
+    assert data.info.unreadable == (f"7.png in {tmp_path}/a.tar is no plain file inside the tar",)
 
 
 @pytest.mark.parametrize("suffix", ["pyd", "pkl", "pth", "pickle"])

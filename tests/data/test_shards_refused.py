@@ -152,7 +152,7 @@ def test_an_edited_manifest_is_refused(shards):
 def test_a_manifest_of_another_version_is_refused(shards):
     change_manifest(shards, seal=True, format="idm_ray shards 2")
     told = refusal(shards)
-    assert "expected shards of format 'idm_ray shards 1'" in told
+    assert told.startswith("expected shards of format 'idm_ray shards 1' in ")
     assert "found 'idm_ray shards 2': write them again" in told
 
 
@@ -203,7 +203,7 @@ def test_an_index_that_leads_out_of_its_shards_is_refused(shards, column, value)
 
 def test_an_index_with_other_counts_or_columns_is_refused(shards):
     manifest = json.loads((shards / "manifest.json").read_text())
-    fewer = {**manifest["train"][0], "images": 4}
+    fewer = {**manifest["train"][0], "images": 4, "pixels": 4 * 8 * 8}
     change_manifest(shards, seal=True, train=[fewer, manifest["train"][1]])
     assert "to fit its manifest, found other counts" in refusal(shards, reading=True)
     pq.write_table(pa.table({"x": [1]}), shards / "index.parquet")
