@@ -91,7 +91,8 @@ def index_shards(
     _write(folder / INDEX_FILE, index)
     _write(folder / MANIFEST_FILE, manifest.to_json().encode())
     for file in files:
-        file.unlink()
+        with writing_to(folder):
+            file.unlink()
 
 
 @contextlib.contextmanager
