@@ -33,7 +33,7 @@ EVALUATE = """
 SHARDS = """
 --out --shard-mb --overwrite
 --data-root --size --classes --test-fraction --limit-per-class --strict
---local
+--cache-dir --local
 """
 BENCH = """
 --setting --rounds --json

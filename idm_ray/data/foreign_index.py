@@ -91,7 +91,8 @@ def index_shards(
     _write(folder / INDEX_FILE, index)
     _write(folder / MANIFEST_FILE, manifest.to_json().encode())
     for file in files:
-        file.unlink()
+        with writing_to(folder):
+            file.unlink()
 
 
 @contextlib.contextmanager
@@ -229,11 +230,10 @@ def _records(
         rows: of the images of each.
         table: `_index_table`.
     """
-    num_groups = len(rows)
-    sums = np.zeros((num_groups, 6), dtype=np.int64)
-    pixels = np.zeros(num_groups, dtype=np.int64)
-    most = np.zeros((num_groups, 3), dtype=np.int64)
-    least = np.full((num_groups, 3), np.iinfo(np.int64).max)
+    sums = np.zeros((len(rows), 6), dtype=np.int64)
+    pixels = np.zeros(len(rows), dtype=np.int64)
+    most = np.zeros((len(rows), 3), dtype=np.int64)
+    least = np.full((len(rows), 3), np.iinfo(np.int64).max)
     ends = np.cumsum(parts.counts)
     for file, count, end in zip(parts.files, parts.counts, ends, strict=True):
         some, group = _read(file, "channels", "height", "width", "sums"), groups[end - count : end]
@@ -257,7 +257,7 @@ def _records(
             sums=tuple(sums[n, :3].tolist()),
             squares=tuple(sums[n, 3:].tolist()),
         )
-        for n in range(num_groups)
+        for n in range(len(rows))
     )
 
 

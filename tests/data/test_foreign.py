@@ -18,6 +18,7 @@ import pytest
 
 from idm_ray.config import DataConfig
 from idm_ray.data import foreign, foreign_index, foreign_scan
+from idm_ray.data.dataset import open_dataset
 from idm_ray.data.foreign import is_foreign
 from idm_ray.data.sources import source_bytes
 from idm_ray.errors import DataError
@@ -484,6 +485,21 @@ def test_messages_hold_no_passwords(tmp_path, written):
     told = refusal(f"s3://KEY:SECRET@bucket/{written}", tmp_path)
     assert "s3://KEY:***@bucket/" in told
     assert "SECRET" not in told
+
+
+def test_in_a_bucket_shards_are_not_listed_and_no_password_is_written_down(store, tmp_path):
+    name = store.bucket.removeprefix("s3://")
+    for number in range(2):
+        path = write_tar(tmp_path / f"{number}.tar", *samples(USUAL, first=10 * number))
+        (Location.at(store.bucket) / path.name).write_bytes(path.read_bytes())
+    store.proxy.forget()
+    written = f"s3://KEY:SECRET@{name}/{{0..1}}.tar"
+    data = open_dataset(DataConfig(data=written, cache_dir=str(tmp_path / "cache")))
+    assert all_images(data) == encoded(*range(6), *range(10, 16))
+    assert not [path for _, path in store.proxy.requests if "list-type" in path]
+    (manifest,) = (tmp_path / "cache").rglob("manifest.json")
+    assert data.info.name == name
+    assert "SECRET" not in manifest.read_text()
 
 
 def test_neighbours_of_shards_are_not_looked_at(tmp_path):
