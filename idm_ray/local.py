@@ -69,6 +69,7 @@ class LocalRunner:
         self._marks = marks
         self._images: Images
         self._queue: QueueWorker | None = None
+        self._worker: ClassWorker | None = None
         self._pretrained: list[Pretrained] = []
 
     def pretrain(self) -> Iterator[PretrainReport]:
@@ -89,11 +90,12 @@ class LocalRunner:
         iterations, num_groups = self.plan.config.condense.iterations, len(self.plan.groups)
         collector = Collector(iterations=iterations, num_groups=num_groups, num_workers=1)
         reported_at = 0.0
-        queue = self._queue
+        queue, worker = self._queue, self._worker
         assert queue is not None, "start comes first"
+        assert worker is not None, "start comes first"
         for iteration in range(iterations):
             began = time.perf_counter()
-            matched = self._worker.run(iteration, [queue.begin(iteration)])
+            matched = worker.run(iteration, [queue.begin(iteration)])
             collector.add_worker(matched)
             collector.add_queue(queue.train(iteration))
             seconds = time.perf_counter() - began
@@ -107,9 +109,9 @@ class LocalRunner:
                 reported_at = self.seconds
                 yield progress
             for job in self._marks.get(iteration + 1, ()):
-                images = gather_images(self._worker.images())
+                images = gather_images(worker.images())
                 yield Evaluated(job=job, accuracy=evaluate(self.plan, job, images))
-        self._images = gather_images(self._worker.images())
+        self._images = gather_images(worker.images())
         self.peak_memory_bytes = peak_memory_bytes()
 
     def adopt(self, images: Images) -> None:
@@ -127,5 +129,6 @@ class LocalRunner:
 
     def close(self) -> None:
         """Stop what goes on in the background."""
-        if self._queue is not None:
-            self._queue.close()
+        for worker in (self._queue, self._worker):
+            if worker is not None:
+                worker.close()

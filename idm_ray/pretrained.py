@@ -91,15 +91,17 @@ def pretrained_network(plan: Plan, member: int) -> tuple[Pretrained, PretrainRep
 
 
 def _train(plan: Plan, member: int) -> Pretrained:
-    return pretrain(
-        plan.build_network(),
-        plan.numerics,
-        RealImages(plan).pretraining_batch,
-        member=member,
-        steps=_steps(plan),
-        lr=plan.config.queue.lr_net,
-        seed=plan.config.condense.seed,
-    )
+    with RealImages(plan) as real:
+        real.fill_cache()
+        return pretrain(
+            plan.build_network(),
+            plan.numerics,
+            real.pretraining_batch,
+            member=member,
+            steps=_steps(plan),
+            lr=plan.config.queue.lr_net,
+            seed=plan.config.condense.seed,
+        )
 
 
 def _steps(plan: Plan) -> int:

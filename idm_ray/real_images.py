@@ -28,6 +28,7 @@ from idm_ray.data.sampling import (
 from idm_ray.data.shard_stream import CacheFiller
 from idm_ray.errors import DataError
 from idm_ray.plan import Plan
+from idm_ray.storage import shown
 
 
 def check_data(config: RunConfig, info: DatasetInfo) -> ImageDataset:
@@ -39,8 +40,8 @@ def check_data(config: RunConfig, info: DatasetInfo) -> ImageDataset:
     dataset = open_dataset(config.data)
     if dataset.info.fingerprint != info.fingerprint:
         raise DataError(
-            f"data {config.data.data!r} is not the same on node {platform.node()} as where the run "
-            f"started: expected fingerprint {info.fingerprint[:12]}, found "
+            f"data {shown(config.data.data)!r} is not the same on node {platform.node()} as where "
+            f"the run started: expected fingerprint {info.fingerprint[:12]}, found "
             f"{dataset.info.fingerprint[:12]}; put the same files under this path on every node"
         )
     return dataset
@@ -64,7 +65,7 @@ class DataReport:
 
 
 class RealImages:
-    """Real images as normalised tensors on the device of a run.
+    """Real images as normalised tensors on the device of a run; a context manager.
 
     Raises:
         DataError: the data found here is not the data of the plan.
@@ -118,10 +119,10 @@ class RealImages:
 
     def pretraining_batch(self, member: int, step: int) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) and labels (B,) for one training step of a pretrained network."""
-        train, config = self._dataset.train, self._plan.config
-        rows = pretrain_batch_rows(
-            train, config.queue.batch_train, seed=config.condense.seed, member=member, step=step
-        )
+        train = self._dataset.train
+        rows = self._pretraining_rows(member, step)
+        if self._dataset.sharded is not None:
+            train.images.expect(self._pretraining_rows(member, step + 1))
         return self._load(train, rows), self._labels(train, rows)
 
     def start(self, label: int) -> Tensor:
@@ -182,10 +183,18 @@ class RealImages:
             notes=now.notes[len(before.notes) :],
         )
 
+    def __enter__(self) -> "RealImages":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Stop what goes on in the background."""
         if self._filler is not None:
             self._filler.stop()
+        if self._dataset.sharded is not None:
+            self._dataset.sharded.close()
 
     def _matching_rows(self, iteration: int, label: int) -> tuple[Rows, Rows]:
         """Rows of a class's images in an iteration, and these filled up to a full batch."""
@@ -205,6 +214,12 @@ class RealImages:
             seed=seed,
             model=model,
             step=step,
+        )
+
+    def _pretraining_rows(self, member: int, step: int) -> Rows:
+        queue, seed = self._plan.config.queue, self._plan.config.condense.seed
+        return pretrain_batch_rows(
+            self._dataset.train, queue.batch_train, seed=seed, member=member, step=step
         )
 
     def _load(self, split: Split, rows: Rows) -> Tensor:

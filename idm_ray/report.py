@@ -20,6 +20,7 @@ from idm_ray.plan import Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import Busy, Evaluated, Progress
 from idm_ray.results.card import Card
+from idm_ray.storage import shown
 
 # What a condensed set is compared with under the same protocol, and the set itself.
 SUBJECTS = ("condensed", "start", "random")
@@ -222,6 +223,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
     """The content of config.yaml: what is needed to make the same numbers again."""
     options = plan.config.flat()
     options |= {
+        "data": shown(plan.config.data.data),
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,
         "compile": "on" if plan.numerics.compile else "off",
@@ -238,11 +240,17 @@ def provenance(plan: Plan) -> dict[str, Any]:
             "mean": list(plan.info.mean),
             "std": list(plan.info.std),
         },
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(_without_password, sys.argv[1:])]),
         "own_convolutions": plan.numerics.own_convolutions,
         "versions": _versions(),
         "commit": _commit(),
     }
+
+
+def _without_password(word: str) -> str:
+    """A word of the command line as it may be kept and shown."""
+    name, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    return name + equals + shown(value) if "://" in word else word
 
 
 def _versions() -> dict[str, str]:

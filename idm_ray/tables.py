@@ -13,6 +13,7 @@ from idm_ray.bench.compare import Comparison, Result
 from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
+from idm_ray.storage import shown
 from idm_ray.terminal import accuracy_text, duration_text
 
 # Parts whose error decides that of the whole.
@@ -40,8 +41,8 @@ def shards_table(manifest: Manifest, out: str, seconds: float) -> Table:
     stored = sum(shard.size for shard in manifest.shards)
     images = sum(r.images for r in (*manifest.train, *manifest.test))
     title = (
-        f"{out}: {images} images of {len(manifest.class_names)} classes, {len(manifest.shards)} "
-        f"shards, {rich.filesize.decimal(stored)}, {duration_text(seconds)}"
+        f"{shown(out)}: {images} images of {len(manifest.class_names)} classes, "
+        f"{len(manifest.shards)} shards, {rich.filesize.decimal(stored)}, {duration_text(seconds)}"
     )
     table = Table(title=escape(title), title_justify="left", min_width=len(title))
     table.add_column("class")

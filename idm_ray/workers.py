@@ -101,6 +101,7 @@ class QueueWorker:
             seed=plan.config.condense.seed,
             pretrained=pretrained,
         )
+        self._iterations = plan.config.condense.iterations
         self._untrained: int | None = None
 
     def begin(self, iteration: int) -> tuple[Snapshot, ...]:
@@ -153,7 +154,8 @@ class QueueWorker:
             self._untrained = None
 
     def _train(self, iteration: int) -> QueueReport:
-        self._real.expect_training(self._server.due(iteration + 1))
+        if iteration + 1 < self._iterations:
+            self._real.expect_training(self._server.due(iteration + 1))
         return self._server.train(iteration)
 
     def peak_memory_bytes(self) -> int:
@@ -181,6 +183,10 @@ class ClassWorker:
         reports = tuple(g.run(first_iteration, sequence) for g in self._groups.values())
         busy_s = time.perf_counter() - began
         return WorkerReport(groups=reports, busy_s=busy_s, data=self._real.report())
+
+    def close(self) -> None:
+        """Stop what goes on in the background."""
+        self._real.close()
 
     def images(self) -> dict[int, Images]:
         """A copy of the synthetic images of each group, (I, ipc, C, H, W) by group number."""
@@ -220,9 +226,9 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
         Accuracy on the test images, a fraction.
     """
     _prepare_process(plan.numerics)
-    real = RealImages(plan)
-    images = training_images(plan, job, real, condensed)
-    return accuracy(train_network(plan, job, images), real.test_batches())
+    with RealImages(plan) as real:
+        images = training_images(plan, job, real, condensed)
+        return accuracy(train_network(plan, job, images), real.test_batches())
 
 
 def train_network(

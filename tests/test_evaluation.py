@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -10,6 +9,7 @@ from idm_ray.data.dataset import open_dataset
 from idm_ray.errors import CondensedSetError, UserError
 from idm_ray.progress import Announcement, Evaluated
 from idm_ray.run import Started
+from tests.data.making import images_of
 from tests.making_runs import run, write_pictures
 
 HERE = {"local": True, "device": "cpu", "threads": 1}
@@ -157,7 +157,7 @@ def linear():
 
 def real_test_images():
     dataset = open_dataset(DataConfig())
-    pixels = torch.from_numpy(np.array(dataset.test.images)).float() / 255
+    pixels = torch.from_numpy(images_of(dataset.test)).float() / 255
     mean, std = (torch.tensor(values) for values in (dataset.info.mean, dataset.info.std))
     return (pixels - mean) / std, torch.from_numpy(dataset.test.labels)
 

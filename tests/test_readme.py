@@ -37,6 +37,8 @@ def test_every_module_and_picture_of_the_readme_exists():
     assert modules
     for module in modules:
         assert (ROOT / "idm_ray" / module).exists(), module
+    scripts = re.findall(r"pipelines/[a-z0-9_]+\.py", README)
+    assert {ROOT / script for script in scripts} == {*(ROOT / "pipelines").glob("*.py")}
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).exists(), picture
 

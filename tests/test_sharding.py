@@ -134,7 +134,7 @@ def test_the_cache_of_a_run_with_evaluation_is_complete_and_the_next_run_reads_n
     options = {**SMALL, "cache_dir": str(tmp_path / "cache")}
     # The filler of a short run may be stopped before its end; networks on whole data are not.
     run(tmp_path / "one", data=shards, **options, repeats=1, whole_epochs=1)
-    assert len(list((tmp_path / "cache").glob("*/complete"))) == 1
+    assert len(list((tmp_path / "cache").glob("*/*/complete"))) == 1
     done = run(tmp_path / "two", data=shards, **options)
     assert pixels(done.folder).tobytes() == from_folders.tobytes()
     names = {name for line in metrics(done.folder) for name in line}

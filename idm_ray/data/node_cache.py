@@ -8,10 +8,12 @@ reserved class by class, since a write into a map of a full disk would kill the 
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from filelock import FileLock
@@ -22,7 +24,7 @@ from idm_ray.data.images import Batch, Rows
 from idm_ray.host import boot_id
 
 _PIXELS, _PRESENT, _RESERVED = "pixels", "present", "reserved"
-_COMPLETE, _BOOT = "complete", "boot"
+_COMPLETE, _IN_USE = "complete", "in use"
 _FREE_SHARE = 0.1
 """Of the disk, which is left free unless a limit is given."""
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -32,8 +34,12 @@ DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 class NodeCache:
     """The images of some classes, each of which lies in one piece.
 
+    Until it is complete, a cache belongs to one node and to one start of it: files that fill up
+    cannot be shared over a network, and a power failure may take pixels but not their mark.
+
     Args:
-        folder: of this cache alone; created where missing.
+        folder: of this data; created where missing. It holds one cache for each node and start
+            that fills one, and those that are complete.
         counts: images of each class.
         image_shape: (C, H, W).
         limit_bytes: of pixels; None fills the disk up to nine tenths.
@@ -50,15 +56,15 @@ class NodeCache:
         *,
         limit_bytes: int | None,
     ) -> None:
-        self.folder = folder
         self._limit_bytes = limit_bytes
         self._image_bytes = int(np.prod(image_shape))
         self._offsets = np.cumsum((0, *counts), dtype=np.int64)
         self._shape = (int(self._offsets[-1]), *image_shape)
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder = self._choose(folder)
         self._lock = FileLock(folder / "lock")
         with self._lock:
-            if not self._is_usable():
+            if not self._fits(folder):
                 self._create()
         self._pixels: Pixels = np.memmap(folder / _PIXELS, np.uint8, "r+", shape=self._shape)
         self._present = np.memmap(folder / _PRESENT, np.uint8, "r+", shape=self._shape[:1])
@@ -86,29 +92,40 @@ class NodeCache:
         if not self._present.all():
             return False
         if not (self.folder / _COMPLETE).exists():
-            self._pixels.flush()
-            self._present.flush()
+            for name in (_PIXELS, _PRESENT):
+                _sync(self.folder / name)
             (self.folder / _COMPLETE).touch()
         return True
 
-    def _is_usable(self) -> bool:
-        """Whether the files fit, and no power failure can have taken pixels but not their mark."""
+    def _choose(self, folder: Path) -> Path:
+        """The cache to use: a complete one, or this node's own."""
+        own = folder / (boot_id() or "unknown")
+        others = sorted(other for other in folder.iterdir() if other.is_dir() and other != own)
+        chosen = own
+        for other in (own, *others):
+            if (other / _COMPLETE).exists() and self._fits(other):
+                chosen = other
+                break
+        else:
+            for other in others:
+                _remove_unused(other)
+        chosen.mkdir(exist_ok=True)
+        self._use = _hold(chosen)
+        return chosen
+
+    def _fits(self, folder: Path) -> bool:
         sizes = {
             _PIXELS: np.prod(self._shape),
             _PRESENT: self._shape[0],
             _RESERVED: len(self._offsets) - 1,
         }
         with contextlib.suppress(OSError):
-            fits = all((self.folder / name).stat().st_size == n for name, n in sizes.items())
-            if (self.folder / _COMPLETE).exists():
-                return fits
-            return fits and (self.folder / _BOOT).read_text(encoding="utf-8") == boot_id()
+            return all((folder / name).stat().st_size == size for name, size in sizes.items())
         return False
 
     def _create(self) -> None:
         for name in (_COMPLETE, _PIXELS, _PRESENT, _RESERVED):
             (self.folder / name).unlink(missing_ok=True)
-        (self.folder / _BOOT).write_text(boot_id(), encoding="utf-8")
         (self.folder / _PRESENT).write_bytes(bytes(self._shape[0]))
         (self.folder / _RESERVED).write_bytes(bytes(len(self._offsets) - 1))
         with (self.folder / _PIXELS).open("wb") as file:
@@ -147,3 +164,23 @@ class NodeCache:
                     return f"the disk of {self.folder} is full"
                 raise
         return ""
+
+
+def _hold(folder: Path) -> BinaryIO:
+    """Mark a cache as in use for as long as this process lives."""
+    file = (folder / _IN_USE).open("ab")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove what an earlier start of a node left, unless somebody uses it."""
+    with contextlib.suppress(OSError), (folder / _IN_USE).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+
+
+def _sync(path: Path) -> None:
+    """Write a file's mapped pages to the disk; other threads go on meanwhile."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

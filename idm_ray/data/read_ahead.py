@@ -1,8 +1,10 @@
 """Loads batches in the background, in the order in which they were announced."""
 
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 
 from idm_ray.data.images import Batch, Rows
 
@@ -21,7 +23,8 @@ class ReadAhead:
     def __init__(self, load: Callable[[Rows], Batch], image_bytes: int) -> None:
         self._load = load
         self._image_bytes = image_bytes
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._jobs: SimpleQueue[tuple[Rows, Future[Batch]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
         self._loading: dict[bytes, Future[Batch]] = {}
         self._waiting: deque[Rows] = deque()
         self._held_bytes = 0
@@ -45,11 +48,36 @@ class ReadAhead:
         finally:
             self._start()
 
+    def close(self) -> None:
+        """Forget what is announced and end the thread; announcing again starts another."""
+        self._waiting.clear()
+        for loading in self._loading.values():
+            loading.cancel()
+        self._loading.clear()
+        self._held_bytes = 0
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread = None
+
     def _start(self) -> None:
         while self._waiting and self._held_bytes + self._bytes(self._waiting[0]) <= MOST_BYTES:
             rows = self._waiting.popleft()
             self._held_bytes += self._bytes(rows)
-            self._loading[rows.tobytes()] = self._thread.submit(self._load, rows)
+            future = self._loading[rows.tobytes()] = Future()
+            self._jobs.put((rows, future))
+            if self._thread is None:
+                # Not of an executor: Python would not exit before all that is announced is loaded.
+                self._thread = threading.Thread(target=self._work, name="read ahead", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            rows, future = job
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(self._load(rows))
+                except BaseException as error:  # it is raised where the batch is taken
+                    future.set_exception(error)
 
     def _bytes(self, rows: Rows) -> int:
         return len(rows) * self._image_bytes

@@ -67,6 +67,7 @@ class ShardImages:
         self._first_row = first_row
         self._offsets = np.cumsum((0, *view.counts), dtype=np.int64)
         self._members: dict[int, Members] = {}
+        self._names: dict[int, pa.StringArray] = {}
         self._ahead = ReadAhead(self.load, int(np.prod(view.image_shape)))
         self._lock = threading.Lock()
         self.images_decoded = 0
@@ -87,6 +88,10 @@ class ShardImages:
     def expect(self, rows: Rows) -> None:
         """Load them in the background."""
         self._ahead.expect(rows)
+
+    def close(self) -> None:
+        """Load nothing in the background any more."""
+        self._ahead.close()
 
     def load(self, rows: Rows) -> Batch:
         """Give some images, from the cache or out of the shards; any thread may call it.
@@ -123,14 +128,19 @@ class ShardImages:
     def rows_by_key(self, shard: int) -> dict[str, int]:
         """Rows of the images in a shard, by their names in it."""
         rows: dict[str, int] = {}
-        for c, (label, count) in enumerate(zip(self._view.labels, self._view.counts, strict=True)):
+        for c in range(len(self._view.counts)):
             inside = np.flatnonzero(self.members(c).shards == shard)
             if len(inside):
-                keys = self._shards.keys(self._view.split, label)
-                used = spread(len(keys), count)[inside]
-                names = keys.take(pa.array(used)).to_pylist()
+                names = self._keys(c).take(pa.array(inside)).to_pylist()
                 rows |= dict(zip(names, (self._offsets[c] + inside).tolist(), strict=True))
         return rows
+
+    def _keys(self, c: int) -> pa.StringArray:
+        """Names of the images of class `c` of the run, in row order."""
+        if c not in self._names:  # parsed once: shards of others hold all classes each
+            keys = self._shards.keys(self._view.split, self._view.labels[c])
+            self._names[c] = keys.take(pa.array(spread(len(keys), self._view.counts[c])))
+        return self._names[c]
 
     def kept(self, rows: Rows) -> NDArray[np.bool_]:
         """Which images are in the cache."""

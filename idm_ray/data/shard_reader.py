@@ -75,9 +75,8 @@ class ShardReader:
         if location.local is not None:  # opening costs nothing; hundreds of descriptors would
             with location.open_random(size) as reader:
                 return reader.read_at(offset, length)
-        with self._lock:
-            if shard not in self._remote:
-                self._remote[shard] = location.open_random(size)
+        if shard not in self._remote:  # two threads may open it: better than waiting for each other
+            self._remote.setdefault(shard, location.open_random(size))
         return self._remote[shard].read_at(offset, length)
 
 

@@ -8,6 +8,7 @@ that has not passed yet is read by itself.
 import contextlib
 import tarfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from idm_ray.storage import Location
 
 _LABEL_SUFFIXES = (".cls", ".json", ".txt")
 _PATIENCE_S = 5.0
-"""With a thread that is to stop while its store does not answer."""
+"""With threads that are to stop while their store does not answer."""
 
 
 def samples(shard: Location) -> Iterator[dict[str, Any]]:
@@ -77,8 +78,9 @@ class CacheFiller:
     def stop(self) -> None:
         """End once the images under way are kept; again is harmless."""
         self._stop.set()
+        deadline = time.monotonic() + _PATIENCE_S
         for thread in self._threads:
-            thread.join(_PATIENCE_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._lock.release()
 
     def _fill(self, shards: Rows) -> None:
@@ -86,6 +88,8 @@ class CacheFiller:
         # holds Python's lock would hold up the computing. Errors are for whoever needs an image.
         with contextlib.suppress(IdmRayError, OSError):
             for shard in shards.tolist():
+                if self._is_over():
+                    return
                 rows = self._images.rows_by_key(shard)
                 if not self._images.kept(np.array(list(rows.values()))).all():
                     # What the library refuses (names that come twice) is not the next shard's.
@@ -95,13 +99,16 @@ class CacheFiller:
 
     def _fill_from(self, shard: int, rows: dict[str, int]) -> None:
         for sample in samples(self._images.stream(shard)):
-            if self._stop.is_set() or self._images.cache_is_full:
+            if self._is_over():
                 return
             row = rows.get(sample["__key__"])
             if row is not None:
                 for member in sample.values():
                     if isinstance(member, bytes):
                         self._images.offer(row, member)
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._images.cache_is_full
 
 
 def _is_no_label(member: str) -> bool:

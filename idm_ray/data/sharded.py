@@ -58,6 +58,11 @@ class ShardedImages:
             return None
         return CacheFiller(self.train, self.cache.folder / "streaming", seed=seed)
 
+    def close(self) -> None:
+        """Load nothing in the background any more."""
+        self.train.close()
+        self.test.close()
+
     @property
     def bytes_read(self) -> int:
         """Out of shards and their index, by this process, so far."""

@@ -24,6 +24,16 @@ class Place:
 
 
 class _Placed:
+    """Is built by its first call: Ray tells why a call failed, but not why a constructor did."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+
+    def start(self, *arguments: Any) -> Place:
+        """Build the worker; returns where it runs."""
+        super().__init__(*arguments)
+        return self.place()
+
     def place(self) -> Place:
         """Where this actor runs."""
         context = ray.get_runtime_context()
@@ -34,11 +44,11 @@ class _Placed:
         )
 
 
-class _ClassActor(workers.ClassWorker, _Placed):
+class _ClassActor(_Placed, workers.ClassWorker):
     """Owns the synthetic images of whole groups of classes."""
 
 
-class _QueueActor(workers.QueueWorker, _Placed):
+class _QueueActor(_Placed, workers.QueueWorker):
     """Owns the model queue."""
 
 

@@ -110,13 +110,17 @@ class RayRunner:
         # One copy of the plan in the object store for all processes.
         plan = ray.put(self.plan)
         networks = [self._pretrained[member] for member in sorted(self._pretrained)]
-        queue = actors.QueueActor.options(**queue_seat.options).remote(plan, *networks)
-        class_actors = [
-            actors.ClassActor.options(**seat.options).remote(plan, groups)
-            for seat, groups in zip(class_seats, self._layout.assignment, strict=True)
-        ]
+        queue = actors.QueueActor.options(**queue_seat.options).remote()
+        class_actors = [actors.ClassActor.options(**s.options).remote() for s in class_seats]
         self.processes = (*class_actors, queue)
-        places = fetch([p.place.remote() for p in self.processes])
+        started = [
+            *(
+                actor.start.remote(plan, groups)
+                for actor, groups in zip(class_actors, self._layout.assignment, strict=True)
+            ),
+            queue.start.remote(plan, *networks),
+        ]
+        places = fetch(started)
         self._pretrained = {}  # the queue has them
         return (_describe_places(places),)
 

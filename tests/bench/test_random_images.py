@@ -3,6 +3,7 @@ import numpy as np
 from idm_ray.bench.random_images import write_random_images
 from idm_ray.config import DataConfig
 from idm_ray.data.dataset import open_dataset
+from tests.data.making import images_of
 
 
 def test_the_product_reads_them_in_their_shape(tmp_path):
@@ -14,6 +15,6 @@ def test_the_product_reads_them_in_their_shape(tmp_path):
     assert dataset.info.train_counts == (5, 5, 5)
     assert dataset.info.skipped == 0
     # Lossless noise: all values, no two images alike.
-    images = dataset.train.images.take(np.arange(15))
-    assert len(np.unique(images)) == 256
-    assert len(np.unique(images.reshape(15, -1), axis=0)) == 15
+    pixels = images_of(dataset.train)
+    assert len(np.unique(pixels)) == 256
+    assert len(np.unique(pixels.reshape(15, -1), axis=0)) == 15

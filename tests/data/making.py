@@ -14,7 +14,6 @@ from PIL import Image
 from idm_ray.config import DataConfig
 from idm_ray.data.dataset import ImageDataset, Split, open_dataset
 from idm_ray.data.images import Batch
-from idm_ray.sharding import write_shards
 
 
 def picture(number: int, *, width: int = 8, height: int = 8, mode: str = "RGB") -> Image.Image:
@@ -91,6 +90,9 @@ def jpeg(image: Image.Image) -> bytes:
 
 def write_sharded(source: str | Path, out: Path, **options: Any) -> Path:
     """Write shards in this process; gives their folder."""
+    # Brings torch along, for which processes that are started with a test's file would wait.
+    from idm_ray.sharding import write_shards  # noqa: PLC0415
+
     write_shards(source, out=out, local=True, **options)
     return out
 

@@ -107,10 +107,10 @@ def test_the_fingerprint_changes_with_pixels_labels_and_class_names(tmp_path):
     assert len(found) == 4
 
 
-def test_nothing_here_needs_ray():
+def test_nothing_here_needs_torch_or_ray():
     code = (
         "import sys, idm_ray.data.dataset, idm_ray.data.sampling;"
-        "print(sorted({'ray', 'sklearn'} & set(sys.modules)))"
+        "print(sorted({'torch', 'ray', 'sklearn'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"

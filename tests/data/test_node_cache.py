@@ -11,6 +11,7 @@ import pytest
 
 from idm_ray.data import node_cache
 from idm_ray.data.node_cache import NodeCache
+from idm_ray.host import boot_id
 from tests.data.small_disk import on_a_small_disk
 
 # Nothing heavy is imported here: processes are started with this file.
@@ -62,7 +63,7 @@ def test_what_is_read_is_a_copy(tmp_path):
 def test_it_takes_no_disk_space_before_images_come(tmp_path):
     counts = (100, 100)
     cache = NodeCache(tmp_path / "cache", counts, (3, 100, 100), limit_bytes=None)
-    pixels = tmp_path / "cache" / "pixels"
+    pixels = cache.folder / "pixels"
     assert pixels.stat().st_size == 200 * 30_000
     assert pixels.stat().st_blocks == 0
     cache.store(150, np.ones((3, 100, 100), np.uint8))
@@ -124,7 +125,7 @@ print(rows.tolist(), np.unique(cache.read(rows)).tolist(), cache.full)
 def test_a_full_disk_ends_nothing_but_the_filling(tmp_path):
     # Without the reservation, writing into the map would kill the process (SIGBUS).
     told = on_a_small_disk(tmp_path, ON_A_SMALL_DISK)
-    assert told == f"[0, 1, 2, 3] [1, 2, 3, 4] the disk of {tmp_path} is full\n"
+    assert told == f"[0, 1, 2, 3] [1, 2, 3, 4] the disk of {tmp_path / boot_id()} is full\n"
 
 
 ON_A_FULL_DISK = """
@@ -225,30 +226,51 @@ def test_a_process_that_is_killed_while_storing_leaves_nothing_wrong(tmp_path):
     assert is_right(cache)
 
 
-def begin_elsewhere(folder, boot):
-    """Have the cache look as if another start of the machine had written it."""
-    (folder / "cache" / "boot").write_text(boot)
+def restart(monkeypatch, start="another start"):
+    """Have this process run at another start of the machine, or on another node."""
+    monkeypatch.setattr(node_cache, "boot_id", lambda: start)
 
 
-def test_after_a_restart_of_the_machine_an_incomplete_one_starts_again(tmp_path):
-    fill(cache_in(tmp_path), range(8))
+def test_after_a_restart_of_the_machine_an_incomplete_one_starts_again(tmp_path, monkeypatch):
+    before = cache_in(tmp_path)
+    fill(before, range(8))
     assert present(cache_in(tmp_path)) == [True] * 8 + [False]
+    folder = before.folder
+    del before
     # A page of marks may have reached the disk before the pages of its pixels.
-    begin_elsewhere(tmp_path, "another start")
+    restart(monkeypatch)
     cache = cache_in(tmp_path)
     assert present(cache) == [False] * 9
+    assert not folder.exists()
     fill(cache, [1])
     assert present(cache_in(tmp_path)) == [False, True] + [False] * 7
 
 
-def test_after_a_restart_of_the_machine_a_complete_one_is_kept(tmp_path):
+def test_nodes_that_share_a_folder_leave_each_other_s_alone_until_one_is_complete(
+    tmp_path, monkeypatch
+):
+    one = cache_in(tmp_path)
+    fill(one, range(8))
+    restart(monkeypatch, "another node")
+    other = cache_in(tmp_path)
+    assert present(other) == [False] * 9
+    fill(other, [3])
+    assert present(one) == [True] * 8 + [False]
+    fill(one)
+    assert one.finish()
+    assert not other.finish()
+    restart(monkeypatch, "a third node")
+    assert present(cache_in(tmp_path)) == [True] * 9
+
+
+def test_after_a_restart_of_the_machine_a_complete_one_is_kept(tmp_path, monkeypatch):
     cache = cache_in(tmp_path)
     fill(cache, range(8))
     assert not cache.finish()
     fill(cache)
     assert cache.finish()
     assert cache.finish()
-    begin_elsewhere(tmp_path, "another start")
+    restart(monkeypatch)
     cache = cache_in(tmp_path)
     assert present(cache) == [True] * 9
     assert is_right(cache)
@@ -261,7 +283,7 @@ def test_files_that_were_cut_short_start_again(tmp_path, name, is_complete):
     fill(cache)
     if is_complete:
         cache.finish()
-    with (tmp_path / "cache" / name).open("r+b") as file:
+    with (cache.folder / name).open("r+b") as file:
         file.truncate(2)
     cache = cache_in(tmp_path)
     assert present(cache) == [False] * 9
@@ -281,4 +303,4 @@ def test_its_folder_holds_these_files(tmp_path):
     fill(cache)
     cache.finish()
     names = {path.name for path in Path(cache.folder).iterdir()} - {"lock"}
-    assert names == {"pixels", "present", "reserved", "boot", "complete"}
+    assert names == {"pixels", "present", "reserved", "in use", "complete"}

@@ -11,7 +11,6 @@ import tarfile
 
 import numpy as np
 import pytest
-import webdataset
 from PIL import Image
 
 from idm_ray.config import DataConfig
@@ -28,7 +27,6 @@ from idm_ray.data.shard_target import (
 from idm_ray.data.shard_writer import ShardWriter
 from idm_ray.data.sources import find_source
 from idm_ray.errors import DataError, StorageError, UserError
-from idm_ray.sharding import write_shards
 from idm_ray.storage import Location
 from tests.data.making import (
     bytes_of,
@@ -130,6 +128,8 @@ def test_shards_written_again_or_by_other_hands_are_the_same_bytes(tree, written
 
 
 def test_the_webdataset_library_reads_them_alone(tree, written):
+    import webdataset  # noqa: PLC0415 -- brings torch along, which a process started here lacks
+
     urls = [str(path) for path in sorted((written / "train").iterdir())]
     samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgb8"))
     assert [sample["cls"] for sample in samples] == [0] * 5 + [1] * 5
@@ -385,8 +385,7 @@ def test_what_was_killed_before_its_manifest_needs_no_image_any_more(tree, writt
     for job in writer.jobs(1):
         writer.write(job)
     assert writer.jobs(1) == []
-    events = []
-    write_shards(tree, out=tmp_path, shard_mb=0.005, local=True, listener=events.append)
+    write_sharded(tree, tmp_path, shard_mb=0.005)
     assert bytes_of(tmp_path) == bytes_of(written)
 
 
@@ -464,6 +463,8 @@ def test_a_target_in_or_around_the_source_is_refused(tmp_path, out, overwrite):
 
 @pytest.mark.parametrize("name", ["few.parquet", "{0..1}.tar"])
 def test_beside_a_file_a_new_folder_is_fine_but_not_the_file_s_own(tmp_path, name):
+    import webdataset  # noqa: PLC0415 -- brings torch along, which a process started here lacks
+
     write_parquet(tmp_path / "in" / "few.parquet", [0, 1] * 4)
     for number in range(2):
         with webdataset.TarWriter(str(tmp_path / "in" / f"{number}.tar")) as tar:
