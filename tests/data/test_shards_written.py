@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import platform
 import signal
 import tarfile
 
@@ -16,7 +17,13 @@ from idm_ray.config import DataConfig
 from idm_ray.data.manifest import Manifest
 from idm_ray.data.shard_parts import ShardSettings
 from idm_ray.data.shard_set import open_shards
-from idm_ray.data.shard_target import begin, refuse_overlap, sole_writer
+from idm_ray.data.shard_target import (
+    begin,
+    check_sight,
+    leave_token,
+    refuse_overlap,
+    sole_writer,
+)
 from idm_ray.data.shard_writer import ShardWriter
 from idm_ray.data.sources import find_source
 from idm_ray.errors import DataError, StorageError, UserError
@@ -487,6 +494,18 @@ def test_a_second_command_on_the_same_folder_is_refused_at_once(tree, written, t
         write_sharded(tree, tmp_path)
     assert not list(tmp_path.iterdir())
     assert bytes_of(write_sharded(tree, tmp_path, shard_mb=0.005)) == bytes_of(written)
+
+
+@pytest.mark.parametrize("hidden", ["source", "target"])
+def test_a_node_that_sees_other_files_is_named(tree, tmp_path, hidden):
+    target = Location.at(tmp_path / "shards")
+    (tmp_path / "shards" / ".parts").mkdir(parents=True)
+    places = [Location.at(tree)] if hidden == "target" else [Location.at(tmp_path / "gone")]
+    token = leave_token(target) if hidden == "source" else "of another folder"
+    path = target if hidden == "target" else places[0]
+    line = rf"expected the .*{path} on every node .* on node {platform.node()}: use paths"
+    with pytest.raises(DataError, match=line):
+        check_sight(token, places, target)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused(tree, tmp_path):
