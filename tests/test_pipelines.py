@@ -15,6 +15,7 @@ from idm_ray import pipeline
 from idm_ray.data.classes import parse_classes
 from idm_ray.data.known import IMAGENET_SUBSET
 from idm_ray.data.manifest import SPLITS, Manifest
+from idm_ray.data.tally import Tally
 from idm_ray.sharding import write_shards
 from tests.data.making import bytes_of, write_tree
 from tests.making_runs import Outcome, as_words, metrics
@@ -157,11 +158,12 @@ def test_all_classes_are_used_where_the_paper_s_are_not_among_them(
 
 
 def test_the_hundred_classes_of_the_paper_are_chosen_in_their_order(shards, tmp_path):
-    # Only the manifest is asked for classes: images of two of them will do.
+    # Only the manifest is asked for classes: images of some of them will do.
     shutil.copytree(shards, tmp_path / "shards")
     file = tmp_path / "shards" / "manifest.json"
     two = Manifest.from_json(file.read_text(), "here")
-    records = {split: two.split(split)[:1] * 101 for split in SPLITS}
+    without = 101 - len(two.class_names)
+    records = {s: (*two.split(s), *[Tally().record()] * without) for s in SPLITS}
     names = tuple(sorted({*IMAGENET_SUBSET, "n00000000"}))
     file.write_text(dataclasses.replace(two, class_names=names, **records).to_json())
     choose = runpy.run_path(str(FOLDER / "imagenet_subset.py"))["imagenet_subset"]
