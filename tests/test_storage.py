@@ -1,4 +1,3 @@
-import pickle
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +7,7 @@ import pytest
 
 from idm_ray.errors import DataError
 from idm_ray.storage import Location, shown
+from tests.sending import sent
 
 AWKWARD = "a b/100%/what?#1 \u0142.txt"
 
@@ -89,7 +89,7 @@ def test_passwords_are_hidden_in_messages_and_kept_for_use(written, message):
     assert str(place) == shown(written) == message
     assert "SECRET" not in repr(place)
     assert place.address == written
-    assert pickle.loads(pickle.dumps(place)).address == written
+    assert sent(place).address == written
 
 
 @pytest.mark.parametrize(
@@ -245,4 +245,4 @@ def test_a_folder_has_no_size(folder):
 
 def test_a_location_can_be_sent_elsewhere(folder):
     (folder / "file").write_text("text")
-    assert pickle.loads(pickle.dumps(folder / "file")).read_bytes() == b"text"
+    assert sent(folder / "file").read_bytes() == b"text"

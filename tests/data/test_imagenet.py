@@ -1,6 +1,5 @@
 import io
 import logging
-import pickle
 import shutil
 import tarfile
 
@@ -13,6 +12,7 @@ from idm_ray.data.known import IMAGENET_SUBSET
 from idm_ray.data.sources import find_source
 from idm_ray.errors import DataError
 from tests.data.making import opened, picture
+from tests.sending import sent
 
 # Sorted in another order than the numbers of the development kit and the tar.
 NAMES = ("n02111889", "n01440764", "n03000684")
@@ -211,10 +211,10 @@ def test_validation_images_of_classes_without_training_images_are_left_out(root)
     assert listing.labels[listing.is_test].tolist() == [1, 0, 1, 0]
 
 
-def test_a_pickled_source_takes_its_index_along(root):
+def test_a_source_that_is_sent_takes_its_index_along(root):
     source = source_of(root, classes="n03000684,n02111889")
     expected = source.listing()
-    copied = pickle.loads(pickle.dumps(source))
+    copied = sent(source)
     shutil.move(root / VAL, root / "elsewhere")
     assert (copied.listing().labels == expected.labels).all()
     assert contents(copied, [0, 5]) == [jpeg(0), jpeg(200)]

@@ -1,6 +1,5 @@
 """The index of a set: parsed class by class, by any thread."""
 
-import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 
 from idm_ray.data.shard_index import SCHEMA, ShardIndex, write_index
 from idm_ray.errors import DataError
+from tests.sending import sent
 
 CLASSES, IMAGES = 300, 20
 
@@ -35,7 +35,7 @@ def test_threads_may_read_it_at_once(index):
 
 
 def test_it_can_be_sent_to_another_process(index):
-    assert pickle.loads(pickle.dumps(index)).members(7).shards.tolist() == [7] * IMAGES
+    assert sent(index).members(7).shards.tolist() == [7] * IMAGES
 
 
 def test_a_missing_value_is_refused():
