@@ -155,7 +155,7 @@ class QueueWorker:
 
     def _train(self, iteration: int) -> QueueReport:
         if iteration + 1 < self._iterations:
-            self._real.expect_training(self._server.due(iteration + 1))
+            self._real.expect_training(self._server.due_after(iteration))
         return self._server.train(iteration)
 
     def peak_memory_bytes(self) -> int:

@@ -5,7 +5,7 @@ sequence, whatever the synthetic images do meanwhile.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,19 +133,25 @@ class ModelServer:
             self._models[model_id] = self._start(model_id)
         return tuple(self._snapshot(model_id) for model_id in self._plan.matched)
 
-    def due(self, iteration: int | None = None) -> Iterator[tuple[int, int]]:
-        """The training batches (model, step) of an iteration, in their order.
+    def due(self) -> Iterator[tuple[int, int]]:
+        """The batches (model, step) of the training that comes next, in their order."""
+        return self._steps(self._plan, trained_before=())
+
+    def due_after(self, iteration: int) -> Iterator[tuple[int, int]]:
+        """The batches (model, step) that `due` will give in the iteration after this one.
 
         Args:
-            iteration: the one after that which `begin` was called for last; None for that itself.
+            iteration: which `begin` was called for last, and `train` not yet.
         """
-        plan, steps = self._plan, self._config.train_steps
-        trained = () if iteration is None else plan.trained
-        if iteration is not None:
-            plan = self._queue.peek(iteration)
+        return self._steps(self._queue.peek(iteration + 1), trained_before=self._plan.trained)
+
+    def _steps(
+        self, plan: IterationPlan, *, trained_before: Collection[int]
+    ) -> Iterator[tuple[int, int]]:
+        steps = self._config.train_steps
         for model_id in plan.trained:
             age = self._models[model_id].age if model_id in self._models else 0
-            first = age + steps * (model_id in trained)
+            first = age + steps * (model_id in trained_before)
             yield from ((model_id, step) for step in range(first, first + steps))
 
     def train(self, iteration: int) -> QueueReport:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from idm_ray.data.arrays import chunks, create, fingerprint, statistics
 from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
-from idm_ray.data.listing import EncodedImage, Listing, Source
+from idm_ray.data.listing import PROBLEMS_KEPT, EncodedImage, Listing, Source
 from idm_ray.data.splits import check_counts, check_usable, train_rows
 from idm_ray.errors import DataError
 from idm_ray.host import num_cores
@@ -22,7 +22,6 @@ _SMALL_PIXELS = 64 * 64
 """Below this, threads wait longer for Python's global lock than one takes to decode."""
 _SMALL_BATCH, _LARGE_BATCH = 256, 16
 """Images that a thread is given at a time, still encoded; it holds one decoded image."""
-_PROBLEMS_KEPT = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,5 +207,5 @@ def _describe(
         std=std,
         fingerprint=fingerprint([class_names, *counts], train.images, test.images),
         skipped=len(problems),
-        unreadable=tuple(problems[:_PROBLEMS_KEPT]),
+        unreadable=tuple(problems[:PROBLEMS_KEPT]),
     )

@@ -14,7 +14,7 @@ from idm_ray.data.shard_set import ShardSet
 from idm_ray.data.shard_source import find_shards
 from idm_ray.data.sharded import ShardedImages, open_sharded
 from idm_ray.data.sources import WORDS, find_source
-from idm_ray.errors import DataError
+from idm_ray.data.splits import refuse_left_out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,12 +95,8 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     """
     shards = None if config.data in WORDS else find_shards(config)
     dataset = _decoded(config) if shards is None else _sharded(shards, config)
-    info = dataset.info
-    if config.strict and info.skipped:
-        raise DataError(
-            f"expected only usable images, found {info.skipped} that are not (the first: "
-            f"{info.unreadable[0]}): mend or remove them, or leave out --strict"
-        )
+    if config.strict:
+        refuse_left_out(dataset.info.skipped, dataset.info.unreadable)
     return dataset
 
 

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from idm_ray.data.decode import ignore_pillow_warnings
-from idm_ray.data.foreign_scan import PROBLEMS_KEPT, scan
-from idm_ray.data.listing import IMAGE_SUFFIXES
+from idm_ray.data.foreign_scan import scan
+from idm_ray.data.listing import IMAGE_SUFFIXES, PROBLEMS_KEPT
 from idm_ray.data.manifest import (
     INDEX_FILE,
     MANIFEST_FILE,
@@ -193,9 +193,7 @@ def _assemble(
         train=records[:num_classes],
         test=records[num_classes:],
         shards=tuple(shards),
-        index=FileRecord(
-            path=INDEX_FILE, size=len(index), sha256=hashlib.sha256(index).hexdigest()
-        ),
+        index=FileRecord.of(INDEX_FILE, index),
         skipped=parts.skipped,
         problems=parts.problems,
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from idm_ray.data.decode import UnreadableImageError, decode
-from idm_ray.data.listing import IMAGE_SUFFIXES, EncodedImage
+from idm_ray.data.listing import IMAGE_SUFFIXES, PROBLEMS_KEPT, EncodedImage
 from idm_ray.data.shard_index import DIGEST_BYTES
 from idm_ray.data.tally import measure
 from idm_ray.data.tars import members
@@ -36,7 +36,6 @@ IMAGES = pa.schema(
     ]
 )
 """What is known of an image; `sums` are those of `ImageFacts`, in one row."""
-PROBLEMS_KEPT = 5
 _LABEL_KEYS = ("label", "cls", "class", "target")
 _LARGEST_MEMBER = 1 << 28
 """Bytes of an encoded image; what claims more is no image of a data set."""

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+PROBLEMS_KEPT = 5
+"""Of images that cannot be used: the first few are told with their reasons, all are counted."""
 """Lowercase endings of image files; case does not matter."""
 
 

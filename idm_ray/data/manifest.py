@@ -59,6 +59,11 @@ class FileRecord:
     size: int
     sha256: str
 
+    @classmethod
+    def of(cls, path: str, content: bytes) -> "FileRecord":
+        """Describe a file by what it holds."""
+        return cls(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:

@@ -75,11 +75,6 @@ class ShardImages:
     def __len__(self) -> int:
         return int(self._offsets[-1])
 
-    @property
-    def view(self) -> ShardView:
-        """What of the set this is."""
-        return self._view
-
     def take(self, rows: Rows) -> Batch:
         """Give some images, those announced without reading them again."""
         batch = self._ahead.take(rows)

@@ -6,7 +6,6 @@ was killed is continued by writing what has no part yet.
 """
 
 import dataclasses
-import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from idm_ray.data.listing import Listing, Source
+from idm_ray.data.listing import PROBLEMS_KEPT, Listing, Source
 from idm_ray.data.manifest import (
     INDEX_FILE,
     MANIFEST_FILE,
@@ -28,11 +27,9 @@ from idm_ray.data.manifest import (
     record_from,
 )
 from idm_ray.data.shard_index import SCHEMA, write_index
-from idm_ray.data.splits import check_usable
-from idm_ray.errors import DataError
+from idm_ray.data.splits import check_usable, refuse_left_out
 from idm_ray.storage import Location
 
-PROBLEMS_KEPT = 5
 PARTS = ".parts"
 """A folder beside the shards, for as long as they are written."""
 PLAN = "plan.json"
@@ -95,24 +92,6 @@ def write_part(
     (target / PARTS / _part_file(split, label)).write_bytes(file.getvalue())
 
 
-def check_strict(settings: ShardSettings, skipped: int, problems: Sequence[str]) -> None:
-    """Refuse images that were left out if the user wants none to be.
-
-    Args:
-        settings: of the shards.
-        skipped: images that were left out.
-        problems: why, for the first few of them.
-
-    Raises:
-        DataError: there are some.
-    """
-    if settings.strict and skipped:
-        raise DataError(
-            f"expected only usable images, found {skipped} that were left out (the first: "
-            f"{problems[0]}): mend or remove them, or leave out --strict"
-        )
-
-
 def assemble(
     source: Source, listing: Listing, settings: ShardSettings, target: Location
 ) -> Manifest:
@@ -132,7 +111,8 @@ def assemble(
     parts = [part for split in SPLITS for part, _ in found[split]]
     skipped = listing.skipped + sum(part.skipped for part in parts)
     problems = [*listing.problems, *(problem for part in parts for problem in part.problems)]
-    check_strict(settings, skipped, problems)
+    if settings.strict:
+        refuse_left_out(skipped, problems)
     train, test = (np.array([part.record.images for part, _ in found[s]]) for s in SPLITS)
     check_usable(class_names, train, test, skipped=skipped, problems=problems)
     index = write_index(_renumbered([pair for split in SPLITS for pair in found[split]]))
@@ -144,9 +124,7 @@ def assemble(
         train=tuple(part.record for part, _ in found["train"]),
         test=tuple(part.record for part, _ in found["test"]),
         shards=tuple(shard for part in parts for shard in part.shards),
-        index=FileRecord(
-            path=INDEX_FILE, size=len(index), sha256=hashlib.sha256(index).hexdigest()
-        ),
+        index=FileRecord.of(INDEX_FILE, index),
         skipped=skipped,
         problems=tuple(problems[:PROBLEMS_KEPT]),
     )

@@ -4,12 +4,10 @@ Every byte follows from the source and the settings, so that shards written agai
 writers, are the same.
 """
 
-import hashlib
 import io
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,24 +15,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from idm_ray.data.decode import UnreadableImageError, decode, ignore_pillow_warnings
-from idm_ray.data.listing import EncodedImage, Listing, Source
+from idm_ray.data.listing import PROBLEMS_KEPT, EncodedImage, Listing, Source
 from idm_ray.data.manifest import SPLITS, FileRecord, SplitName
+from idm_ray.data.open_shard import OpenShard, member_bytes
 from idm_ray.data.shard_parts import (
-    PROBLEMS_KEPT,
     ClassPart,
     ShardSettings,
-    check_strict,
     finished_parts,
     write_part,
 )
 from idm_ray.data.shard_target import Plan
-from idm_ray.data.splits import check_counts, train_rows
+from idm_ray.data.splits import check_counts, refuse_left_out, train_rows
 from idm_ray.data.tally import Tally, measure
 from idm_ray.errors import DataError, StorageError
 from idm_ray.storage import Location
 
-_BLOCK = 512
-"""Bytes that a tar file's members are padded to."""
 _JPEG_QUALITY = 95
 _MOST_OPEN = 256
 """Shards that one process writes at once; systems allow it a thousand files or so."""
@@ -70,7 +65,8 @@ class ShardWriter:
         self._settings = settings
         self._target = target
         self._listing = source.listing()
-        check_strict(settings, self._listing.skipped, self._listing.problems)
+        if settings.strict:
+            refuse_left_out(self._listing.skipped, self._listing.problems)
         train = train_rows(self._listing, settings.limit_per_class)
         self._rows = {"train": train, "test": np.flatnonzero(self._listing.is_test)}
         counts = [self._count(split) for split in SPLITS]
@@ -172,55 +168,6 @@ class ShardWriter:
         return f"{split}/{label:04d}-{readable}"
 
 
-class _Shard:
-    """A shard that is being written; it takes its name when it is closed without an error."""
-
-    def __init__(self, target: Location, path: str) -> None:
-        # It brings torch along, which nothing else here needs.
-        from webdataset import TarWriter  # noqa: PLC0415
-
-        self.path = path
-        self._upload = (target / path).atomic_write()
-        self._file = _Hashed(self._upload.__enter__())
-        self._tar = TarWriter(self._file, encoder=False, mtime=0, user="idm_ray", group="idm_ray")
-
-    @property
-    def size(self) -> int:
-        """Bytes of all members so far."""
-        return int(self._tar.tarstream.offset)
-
-    def add(self, key: str, label: int, suffix: str, content: bytes) -> int:
-        """Add an image with its label; returns where its bytes begin."""
-        self._tar.write({"__key__": key, "cls": str(label).encode()})
-        self._tar.write({"__key__": key, suffix: content})
-        return self.size - _padded(len(content))
-
-    def close(self, error: BaseException | None) -> FileRecord:
-        """Finish the file, or leave nothing of it behind."""
-        if error is None:
-            self._tar.close()
-        self._upload.__exit__(type(error) if error else None, error, None)
-        return FileRecord(
-            path=self.path, size=self._file.size, sha256=self._file.digest.hexdigest()
-        )
-
-
-class _Hashed(io.RawIOBase):
-    """A file to write to that computes its checksum on the way."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._to = file
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write all of it."""
-        self._to.write(data)
-        self.digest.update(data)
-        self.size += len(data)
-        return len(data)
-
-
 class _ClassWriter:
     """Writes one class of one split, shard after shard."""
 
@@ -233,7 +180,7 @@ class _ClassWriter:
         self._key = f"{split}-{label:04d}"
         self._settings = settings
         self._tally = Tally()
-        self._shard: _Shard | None = None
+        self._shard: OpenShard | None = None
         self._written: list[FileRecord] = []
         self._problems: list[str] = []
         self._count = 0
@@ -289,14 +236,14 @@ class _ClassWriter:
         resized = _encode(decode(stored, size), "JPEG" if _suffix(content) == "jpg" else "PNG")
         return resized, decode(EncodedImage(encoded.name, lambda: resized), None)
 
-    def _shard_for(self, length: int) -> _Shard:
+    def _shard_for(self, length: int) -> OpenShard:
         """The open shard, or the next one if this image and its label would not fit."""
-        members = 2 * _BLOCK + _padded(length) + _padded(len(str(self._label)))
+        members = member_bytes(length) + member_bytes(len(str(self._label)))
         if self._shard and self._shard.size + members > self._settings.shard_bytes:
             self._close_shard(None)
         if self._shard is None:
             path = f"{self._stem}-{len(self._written):03d}.tar"
-            self._shard = _Shard(self._target, path)
+            self._shard = OpenShard(self._target, path)
         return self._shard
 
     def _close_shard(self, error: BaseException | None) -> None:
@@ -326,7 +273,3 @@ def _suffix(content: bytes) -> str:
         if content.startswith(magic):
             return suffix
     return "img"
-
-
-def _padded(length: int) -> int:
-    return -(-length // _BLOCK) * _BLOCK

@@ -106,6 +106,23 @@ def check_usable(
         ) from error
 
 
+def refuse_left_out(skipped: int, problems: Sequence[str]) -> None:
+    """Refuse data of which images were left out, for those who want none to be (--strict).
+
+    Args:
+        skipped: How many.
+        problems: Why, for the first few of them at least.
+
+    Raises:
+        DataError: There are some.
+    """
+    if skipped:
+        raise DataError(
+            f"expected only usable images, found {skipped} that are not (the first: "
+            f"{problems[0]}): mend or remove them, or leave out --strict"
+        )
+
+
 def spread(total: int, limit: int | None) -> NDArray[np.int64]:
     """Choose at most `limit` of `total` images, evenly spread.
 

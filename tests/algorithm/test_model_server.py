@@ -305,3 +305,23 @@ def test_a_copy_s_training_leaves_the_set_as_it_is():
     run(make_server(pretrained=networks), 4)
     for network, copy in zip(networks, before, strict=True):
         assert (network.weights == copy.weights).all()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"train_interval": 2}, {"push_interval": 1}, {"queue_size": 0}]
+)
+def test_the_batches_of_the_next_trainings_are_known_before(options, monkeypatch):
+    server, drawn = make_server(**options), []
+    monkeypatch.setattr(
+        server, "_batches", lambda model, step: drawn.append((model, step)) or batches(model, step)
+    )
+    announced = None
+    for iteration in range(9):
+        server.begin(iteration)
+        due = list(server.due())
+        assert announced in (None, due)
+        announced = list(server.due_after(iteration))
+        assert drawn == []
+        server.train(iteration)
+        assert drawn == due
+        drawn.clear()
