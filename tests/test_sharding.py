@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from idm_ray.data.known import KNOWN
 from idm_ray.errors import DataError
@@ -14,7 +12,7 @@ from idm_ray.progress import Advanced, Announcement
 from idm_ray.run import Started
 from idm_ray.sharding import write_shards
 from tests.data.making import bytes_of, opened
-from tests.making_runs import command, metrics, pixels, run
+from tests.making_runs import command, metrics, pixels, run, write_pictures
 
 CLASSES = {"ant": 14, "bee": 9, "cat": 11}
 SMALL = {"limit_per_class": None, "classes_per_group": 2, "batch_real": 6, "batch_train": 12}
@@ -24,14 +22,7 @@ LIMIT = {"cache_limit": "2500B"}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("source") / "zoo"
-    rng = np.random.default_rng(0)
-    for name, count in CLASSES.items():
-        (root / name).mkdir(parents=True)
-        for number in range(count):
-            image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-            image.save(root / name / f"{number:03d}.png")
-    return root
+    return write_pictures(tmp_path_factory.mktemp("source") / "zoo", CLASSES)
 
 
 @pytest.fixture(scope="module")
