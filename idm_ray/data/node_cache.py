@@ -61,7 +61,8 @@ class NodeCache:
         self._offsets = np.cumsum((0, *counts), dtype=np.int64)
         self._shape = (int(self._offsets[-1]), *image_shape)
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder = self._choose(folder)
+        with FileLock(folder / "choosing"):  # nobody removes what another is about to use
+            self.folder = folder = self._choose(folder)
         self._lock = FileLock(folder / "lock")
         with self._lock:
             if not self._fits(folder):
