@@ -199,6 +199,15 @@ def test_an_exception_while_writing_sends_nothing(store, file):
     assert not store.proxy.requests
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where a shell without job control started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_upload_leaves_the_whole_object(store, file, monkeypatch):
     sent = []
 
