@@ -26,6 +26,8 @@ from idm_ray.storage import Location
 
 _REMOTE_READERS = 16
 """Threads, where reading is mostly waiting for the network."""
+_SHARES = 8
+"""Of a batch for each thread: few, since handing one over costs, but so that all end together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,13 +96,18 @@ class ShardImages:
         Raises:
             DataError: The shards changed or cannot be read any more.
         """
-        unique, places = np.unique(rows, return_inverse=True)
-        batch = np.empty((len(unique), *self._view.image_shape), dtype=np.uint8)
-        kept = self.kept(unique)
-        if self._cache is not None:
-            batch[kept] = self._cache.read(unique[kept] + self._first_row)
-        self._read(unique, np.flatnonzero(~kept), batch)
-        return batch[places]
+        kept = self.kept(rows)
+        if self._cache is not None and kept.all():
+            return self._cache.read(rows + self._first_row)
+        batch = np.empty((len(rows), *self._view.image_shape), dtype=np.uint8)
+        if self._cache is not None and kept.any():
+            batch[kept] = self._cache.read(rows[kept] + self._first_row)
+        missing = np.flatnonzero(~kept)
+        wanted, first, again = np.unique(rows[missing], return_index=True, return_inverse=True)
+        self._read(wanted, missing[first], batch)
+        if len(wanted) < len(missing):
+            batch[missing] = batch[missing[first][again]]
+        return batch
 
     def members(self, c: int) -> Members:
         """Where the images of class `c` of the run lie: those that are used, in row order."""
@@ -159,40 +166,46 @@ class ShardImages:
         position = row - int(self._offsets[c])
         if not self.kept(np.array([row]))[0] and is_intact(self.members(c), position, content):
             self._decode(row, content)
+            self._count(1)
+
+    def _count(self, images: int) -> None:
+        with self._lock:
+            self.images_decoded += images
 
     def _decode(self, row: int, content: bytes) -> NDArray[np.uint8]:
         """Decode an image, (C, H, W), and keep it in the cache."""
         where = f"image {row} of the {self._view.split} images"
         pixels = decode(EncodedImage(where, lambda: content), self._view.size)
-        pixels = np.broadcast_to(pixels, (self._view.image_shape[0], *pixels.shape[1:]))
+        if pixels.shape != self._view.image_shape:  # grey among coloured ones, else another size
+            pixels = np.broadcast_to(pixels, (self._view.image_shape[0], *pixels.shape[1:]))
         if pixels.shape != self._view.image_shape:
             raise DataError(f"expected {self._view.image_shape} pixels, found {pixels.shape}")
         if self._cache is not None:
             self._cache.store(row + self._first_row, pixels)
-        with self._lock:
-            self.images_decoded += 1
         return pixels
 
-    def _read(self, rows: Rows, wanted: NDArray[np.int64], batch: Batch) -> None:
-        """Fill the places `wanted` of a batch of ascending rows out of the shards."""
-        jobs = list(self._requests(rows, wanted))
-        if not jobs:
-            return
+    def _read(self, rows: Rows, places: NDArray[np.int64], batch: Batch) -> None:
+        """Read ascending rows out of the shards, into these places of a batch."""
+        jobs = list(self._requests(rows))
 
-        def fill(job: tuple[int, Request]) -> None:
-            c, request = job
-            for position, content in self._shards.reader.read(self.members(c), request):
-                row = int(self._offsets[c]) + position
-                batch[np.searchsorted(rows, row)] = self._decode(row, content)
+        def fill(some: list[tuple[int, Request]]) -> None:
+            for c, request in some:
+                for position, content in self._shards.reader.read(self.members(c), request):
+                    row = int(self._offsets[c]) + position
+                    batch[places[np.searchsorted(rows, row)]] = self._decode(row, content)
+            self._count(sum(len(request) for _, request in some))
 
         is_local = self._shards.locations[0].local is not None
-        for _ in decoders(num_cores() if is_local else _REMOTE_READERS).map(fill, jobs):
+        threads = num_cores() if is_local else _REMOTE_READERS
+        size = max(1, len(jobs) // (threads * _SHARES))
+        shares = [jobs[n : n + size] for n in range(0, len(jobs), size)]
+        for _ in decoders(threads).map(fill, shares):
             pass
 
-    def _requests(self, rows: Rows, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Request]]:
-        classes = np.searchsorted(self._offsets, rows[wanted], side="right") - 1
+    def _requests(self, rows: Rows) -> Iterator[tuple[int, Request]]:
+        classes = np.searchsorted(self._offsets, rows, side="right") - 1
         for c in np.unique(classes).tolist():
-            positions = rows[wanted[classes == c]] - self._offsets[c]
+            positions = rows[classes == c] - self._offsets[c]
             for request in requests(self.members(c), positions):
                 yield c, request
 
