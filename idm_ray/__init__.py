@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from idm_ray.evaluation import evaluate as evaluate
     from idm_ray.results.condensed import load as load
     from idm_ray.run import condense as condense
+    from idm_ray.run import resume as resume
 
 __version__ = "0.1.0"
-__all__ = ["condense", "estimate", "evaluate", "load"]
+__all__ = ["condense", "estimate", "evaluate", "load", "resume"]
 
 _HOMES = {
     "condense": "idm_ray.run",
     "estimate": "idm_ray.estimation.estimate",
     "evaluate": "idm_ray.evaluation",
     "load": "idm_ray.results.condensed",
+    "resume": "idm_ray.run",
 }
 
 

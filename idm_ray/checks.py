@@ -6,6 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from idm_ray.errors import UserError
@@ -93,3 +94,21 @@ def parse_bytes(name: str, text: str) -> int:
     if match is None:
         raise wrong(name, text, "a size such as 500MB or 20GB")
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """How often something is done: every so many seconds, or iterations; the other is None."""
+
+    seconds: float | None = None
+    iterations: int | None = None
+
+
+def parse_interval(name: str, value: int | str) -> Interval:
+    """Read an interval such as 300s, seconds, or 50, iterations; at least 1 of either."""
+    match = re.fullmatch(r"\s*(\d+)(?:(\.\d+)?\s*(s))?\s*", str(value))
+    if match is None or float(match[1]) < 1:
+        raise wrong(name, value, "seconds such as 300s, or iterations such as 50, at least 1")
+    if match[3]:
+        return Interval(seconds=float(match[1] + (match[2] or "")))
+    return Interval(iterations=int(match[1]))

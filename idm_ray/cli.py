@@ -15,21 +15,28 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import yaml
 
-from idm_ray import __version__
+from idm_ray import __version__, interruption
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
 from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.options import GroupedCommand, config_options, convert_text, part_names
+from idm_ray.same_numbers import NEUTRAL_OPTIONS
 
 if TYPE_CHECKING:
     from idm_ray.terminal import Terminal
 
-# After a signal; whoever sent it waits.
-CLEAN_UP_WITHIN_S = 5.0
+# After a signal, with what is finished saved: whoever sent it waits for 10 s, at times.
+CLEAN_UP_WITHIN_S = 9.0
+
+_TERMINATED = 128 + signal.SIGTERM
 
 # Options of `condense` alone that a config file may hold as well.
-_NOT_OF_THE_CONFIG = ("out", "overwrite")
+_NOT_OF_THE_CONFIG = ("out", "overwrite", "resume")
+_RESUME = ("never", "auto")
+
+# Of a run that condenses; evaluating a file again takes no checkpoints.
+_OF_A_RUN = ("checkpoint_interval", "max_failures", "hang_timeout_s")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,7 +60,17 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
             type=config_file,
             help="YAML file of options; those on the command line win.",
         ),
-        click.option("--overwrite", is_flag=True, help="Replace the run that --out holds."),
+        click.option(
+            "--resume",
+            type=click.Choice(_RESUME),
+            help="auto: go on with the unfinished run that --out holds, if there is one. [never]",
+        ),
+        click.option(
+            "--overwrite",
+            is_flag=True,
+            default=None,
+            help="Replace the run that --out holds.",
+        ),
         # Text: a Path would take one of the slashes out of a URI.
         click.option("--out", type=click.Path(), help="Folder of the run: a path or a URI."),
     ):
@@ -63,19 +80,37 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @cli.command(cls=GroupedCommand)
 @run_options
-def condense(out: str | None, overwrite: bool, config_file: Path | None, **given: Any) -> None:
+def condense(config_file: Path | None, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
     Without options: the embedded handwritten digits, 1 image per class.
     """
     options = given_options(config_file, given)
-    out, overwrite = out or options.pop("out", None), overwrite or options.pop("overwrite", False)
     from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.terminal import Terminal  # noqa: PLC0415
 
     terminal = Terminal()
     try:
-        run(out=out, overwrite=overwrite, listener=terminal, **options)
+        run(listener=terminal, **options)
+    finally:
+        terminal.close()
+
+
+@cli.command(cls=GroupedCommand)
+@click.argument("folder", metavar="DIR", type=click.Path())
+@config_options(NEUTRAL_OPTIONS)
+def resume(folder: str, **given: Any) -> None:
+    """Go on with the interrupted run in DIR, a path or a URI, to the end that it would have had.
+
+    Options that change its numbers are those it was begun with; it may be computed elsewhere.
+    """
+    options = {name: value for name, value in given.items() if value is not None}
+    from idm_ray.run import resume as run  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
+
+    terminal = Terminal()
+    try:
+        run(folder, listener=terminal, **options)
     finally:
         terminal.close()
 
@@ -84,7 +119,9 @@ def condense(out: str | None, overwrite: bool, config_file: Path | None, **given
 @click.argument("file", type=click.Path())
 @click.option("--networks", help="Comma-separated, such as convnet-3,convnet-4. [the set's own]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results here.")
-@config_options([*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "seed"])
+@config_options(
+    {*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "seed"} - {*_OF_A_RUN}
+)
 def evaluate(
     file: str, networks: str | None, json_file: Path | None, data: str | None, **given: Any
 ) -> None:
@@ -277,6 +314,10 @@ def main(command: click.Command = cli) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         print("idm-ray: interrupted", file=sys.stderr)
         sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _TERMINATED:
+            print("idm-ray: terminated", file=sys.stderr)
+        raise
     sys.exit(0)
 
 
@@ -288,15 +329,14 @@ def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
     print(f"idm-ray: {' '.join(text.split())}", file=sys.stderr)
 
 
-def _terminated(signum: int, frame: object) -> NoReturn:
-    _leave_soon("terminated", 128 + signum)
-    print("idm-ray: terminated", file=sys.stderr)
-    sys.exit(128 + signum)
+def _terminated(signum: int, frame: object) -> None:
+    _leave_soon("terminated", _TERMINATED)
+    interruption.end(SystemExit(_TERMINATED))
 
 
-def _interrupted(signum: int, frame: object) -> NoReturn:
+def _interrupted(signum: int, frame: object) -> None:
     _leave_soon("interrupted", 128 + signum)
-    raise KeyboardInterrupt
+    interruption.end(KeyboardInterrupt())
 
 
 def _leave_soon(how: str, status: int) -> None:
@@ -327,9 +367,14 @@ def _check_folder_of(json_file: Path | None) -> None:
 
 
 def given_options(config_file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a file under those of the command line."""
+    """Options of a file under those of the command line.
+
+    Raises:
+        UserError: the file cannot be used.
+    """
     options = _read_config(config_file) if config_file else {}
-    return options | {name: value for name, value in given.items() if value is not None}
+    options |= {name: value for name, value in given.items() if value is not None}
+    return options
 
 
 def _read_config(path: Path) -> dict[str, Any]:

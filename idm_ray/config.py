@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from idm_ray.checks import at_least, check_types, parse_bytes, positive, refuse_unknown, wrong
+from idm_ray.checks import (
+    at_least,
+    check_types,
+    parse_bytes,
+    parse_interval,
+    positive,
+    refuse_unknown,
+    wrong,
+)
 from idm_ray.errors import UserError
 
 AutoInt = int | Literal["auto"]
@@ -259,13 +267,24 @@ class MachineConfig:
     wait_s: float = 60.0
     """How long to wait for resources of the cluster before giving up."""
 
+    checkpoint_interval: int | str = "300s"
+    """How often a checkpoint is written: 300s, every so many seconds, or 50, iterations."""
+
+    max_failures: int = 10
+    """Processes that may be lost in a run; with one more it ends."""
+
+    hang_timeout_s: float = 1800.0
+    """A process that finishes nothing for so long counts as lost; 0: never."""
+
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
         for name in ("images_per_pass", "threads", "actors"):
             at_least(name, getattr(self, name), 1)
-        for name in ("cpus_per_actor", "gpus_per_actor", "wait_s"):
+        for name in ("cpus_per_actor", "gpus_per_actor", "wait_s", "max_failures"):
             at_least(name, getattr(self, name), 0)
+        at_least("hang_timeout_s", self.hang_timeout_s, 0)
+        parse_interval("checkpoint_interval", self.checkpoint_interval)
         if self.gpus_per_actor != "auto" and self.gpus_per_actor > 1 and self.gpus_per_actor % 1:
             raise wrong("gpus_per_actor", self.gpus_per_actor, "a part of 1, or a whole number")
 

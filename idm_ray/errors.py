@@ -17,6 +17,10 @@ class CondensedSetError(UserError):
     """A condensed set's file is damaged, incomplete or of an unknown format."""
 
 
+class CheckpointError(UserError):
+    """A checkpoint is damaged, incomplete or of an unknown format; an older one may be sound."""
+
+
 class NonFiniteLossError(IdmRayError):
     """A loss became NaN or infinite; names class, model and iteration."""
 

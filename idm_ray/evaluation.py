@@ -9,13 +9,14 @@ from typing import Any
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
+from idm_ray.execution import Listener, Started
 from idm_ray.layout import evaluation_work, settle
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement
 from idm_ray.report import statistics
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import read_arrays
-from idm_ray.run import Listener, Started, absolute, make_runner, plain_values
+from idm_ray.run import absolute, make_runner, plain_values
 from idm_ray.workers import Images
 
 
@@ -125,11 +126,9 @@ def _evaluate_network(
             listener(Announcement(line))
         runner.adopt(images)
         listener(Started("evaluate", len(jobs)))
-        accuracies = {}
         for event in runner.evaluate(jobs):
             listener(event)
-            accuracies[event.job.repeat] = event.accuracy
     finally:
         runner.close()
     protocol = {"protocol": "paper", "epochs": config.evaluation.eval_epochs}
-    return protocol | statistics([accuracies[job.repeat] for job in jobs])
+    return protocol | statistics([runner.record.evaluated[job] for job in jobs])

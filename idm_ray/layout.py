@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from idm_ray.algorithm.expansion import tile_size
 from idm_ray.algorithm.model_start import pretraining_steps
@@ -179,9 +179,19 @@ def lay_out(
             machine.gpus_per_actor, _share(gpus, actors + 1) if use_gpus else 0.0
         ),
         threads=int(_given(machine.threads, max(1, int(cpus_of_a_node / (actors + 1))))),
-        assignment=tuple(tuple(range(a, num_groups, actors)) for a in range(actors)),
+        assignment=_assignment(actors, num_groups),
         notes=(_cut_note(wanted, num_groups),) if machine.actors not in ("auto", actors) else (),
     )
+
+
+def deal(layout: Layout, actors: int, num_groups: int) -> Layout:
+    """The same layout with all groups dealt to so many actors, each with what it had before."""
+    actors = min(actors, num_groups)
+    return replace(layout, actors=actors, assignment=_assignment(actors, num_groups), notes=())
+
+
+def _assignment(actors: int, num_groups: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(range(actor, num_groups, actors)) for actor in range(actors))
 
 
 def _given(value: AutoFloat, automatic: float) -> float:
@@ -236,6 +246,32 @@ def choose_numerics(
         images_per_pass=int(machine.images_per_pass),
         threads=threads,
     )
+
+
+def check_numerics(numerics: Numerics, found: Sequence[Capabilities]) -> None:
+    """Refuse an arithmetic that processes cannot do: that of a run that began elsewhere.
+
+    Raises:
+        UserError: names what is missing.
+    """
+    for process in found:
+        if process.device != numerics.device:
+            raise UserError(
+                f"the run began on {numerics.device}, and would go on on {process.device}, whose "
+                f"numbers differ; resume where {numerics.device} can be used"
+            )
+        if numerics.compile and process.obstacle:
+            raise UserError(
+                f"the run began with compiled networks, whose numbers differ in the last bits; "
+                f"expected a compiler here, too, but {process.obstacle}"
+            )
+        if _FEWER_FIRST.index(process.own_convolutions) < _FEWER_FIRST.index(
+            numerics.own_convolutions
+        ):
+            raise UserError(
+                "the run began with convolutions of idm_ray's own, which this processor "
+                f"({process.name}) cannot do; resume on one like that it began on"
+            )
 
 
 def compiling_notes(

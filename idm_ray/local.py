@@ -4,20 +4,38 @@
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
-from idm_ray.algorithm.pretraining import Pretrained
+from idm_ray.algorithm.numerics import Numerics
+from idm_ray.algorithm.state import Pretrained, VersionKey
+from idm_ray.checkpoints.saving import Saving, Tally
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.host import num_cores
-from idm_ray.layout import choose_numerics, compiling_notes, compiling_pays, crew_of_one
+from idm_ray.layout import (
+    check_numerics,
+    choose_numerics,
+    compiling_notes,
+    compiling_pays,
+    crew_of_one,
+)
+from idm_ray.local_commits import Commits, RunState, load
 from idm_ray.machine import look_around, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
-from idm_ray.progress import Busy, Collector, Evaluated, Progress
+from idm_ray.progress import (
+    Announcement,
+    Busy,
+    Collector,
+    Committed,
+    Evaluated,
+    Record,
+    RunnerEvent,
+)
 from idm_ray.results.card import Card
 from idm_ray.results.outcome import write_results
 from idm_ray.workers import (
@@ -38,6 +56,7 @@ class LocalRunner:
         info: of the data.
         marks: iterations after which a copy of the images is evaluated, with the jobs for each.
         pixels: through networks, by which compiling is decided.
+        numerics: of the run that is to go on; None to decide.
     """
 
     def __init__(
@@ -47,6 +66,7 @@ class LocalRunner:
         marks: dict[int, tuple[EvaluationJob, ...]],
         *,
         pixels: float,
+        numerics: Numerics | None = None,
     ) -> None:
         machine = config.machine
         found = look_around(
@@ -55,7 +75,9 @@ class LocalRunner:
             compiling=compiling_pays(machine, pixels),
         )
         threads = num_cores() if machine.threads == "auto" else machine.threads
-        numerics = choose_numerics(machine, [found], threads=threads, pixels=pixels)
+        numerics = numerics or choose_numerics(machine, [found], threads=threads, pixels=pixels)
+        check_numerics(numerics, [found])
+        self.processors = (found.name,)
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.crew = crew_of_one(info.num_classes, gpus=int(found.device == "cuda"))
         self.where = f"one process on {found.name}, {threads} thread{'s' * (threads > 1)}"
@@ -63,65 +85,89 @@ class LocalRunner:
             self.where,
             *compiling_notes(machine, [found], pixels=pixels),
         )
-        self.seconds = 0.0
-        self.busy = Busy()
-        self.peak_memory_bytes = 0
+        self.record = Record()
         self._marks = marks
         self._images: Images
         self._queue: QueueWorker | None = None
         self._worker: ClassWorker | None = None
         self._pretrained: list[Pretrained] = []
+        self._saved: RunState | None = None
+        self._commits: Commits | None = None
+
+    def restore(self, saving: Saving) -> Iterator[Announcement]:
+        """Take up the newest checkpoint that is whole, if there is one; before all else."""
+        self._commits = Commits(saving)
+        self._saved, problems = saving.go_back(partial(load, saving.folder))
+        for problem in problems:
+            yield Announcement(problem, warning=True)
+        self.record = Record.of(saving.last)
+        if self._saved is not None:
+            self._pretrained = list(self._saved.pretrained)
 
     def pretrain(self) -> Iterator[PretrainReport]:
         """Train the networks that those of the queue are copies of, if there are to be any."""
-        for member in range(self.plan.config.queue.pretrained):
+        for member in range(len(self._pretrained), self.plan.config.queue.pretrained):
             network, report = pretrain(self.plan, member)
             self._pretrained.append(network)
             yield report
 
-    def start(self) -> tuple[str, ...]:
+    def start(self) -> Iterator[Announcement]:
         """Build the queue and the one worker that owns all groups; `pretrain` comes first."""
-        self._queue = QueueWorker(self.plan, *self._pretrained)
-        self._worker = ClassWorker(self.plan, range(len(self.plan.groups)))
-        return ()
+        saved = self._saved
+        self._queue = QueueWorker(
+            self.plan,
+            *self._pretrained,
+            saved=(saved.queue, saved.versions) if saved else None,
+        )
+        self._worker = ClassWorker(
+            self.plan, range(len(self.plan.groups)), saved.groups if saved else {}
+        )
+        self._saved = None  # they have it
+        yield from ()  # nothing to tell
 
-    def condense(self) -> Iterator[Progress | Evaluated]:
-        """Run all iterations (Alg. 1); `start` comes first."""
-        iterations, num_groups = self.plan.config.condense.iterations, len(self.plan.groups)
-        collector = Collector(iterations=iterations, num_groups=num_groups, num_workers=1)
-        reported_at = 0.0
-        queue, worker = self._queue, self._worker
-        assert queue is not None, "start comes first"
-        assert worker is not None, "start comes first"
-        for iteration in range(iterations):
+    def condense(self) -> Iterator[RunnerEvent]:
+        """Run all iterations that are left (Alg. 1); `start` comes first."""
+        iterations = self.plan.config.condense.iterations
+        queue, worker = self._started()
+        collector = Collector(iterations=iterations, starts=worker.iterations, num_workers=1)
+        reported_at = self.record.seconds
+        yield from self._evaluate_copies()
+        for iteration in range(queue.iteration, iterations):
             began = time.perf_counter()
             matched = worker.run(iteration, [queue.begin(iteration)])
             collector.add_worker(matched)
             collector.add_queue(queue.train(iteration))
-            seconds = time.perf_counter() - began
-            self.seconds += seconds
-            self.busy = Busy(
-                matching_s=self.busy.matching_s + matched.busy_s,
-                training_s=self.busy.training_s + seconds - matched.busy_s,
-                path_s=self.seconds,
-            )
-            for progress in collector.due(self.seconds - reported_at):
-                reported_at = self.seconds
+            queue.release(worker.iteration)
+            self._add(time.perf_counter() - began, matching_s=matched.busy_s)
+            for progress in collector.due(self.record.seconds - reported_at):
+                reported_at = self.record.seconds
                 yield progress
-            for job in self._marks.get(iteration + 1, ()):
-                images = gather_images(worker.images())
-                yield Evaluated(job=job, accuracy=evaluate(self.plan, job, images))
+            yield from self._evaluate_copies()
+            yield from self._committing().keep(worker.iteration, self._take)
         self._images = gather_images(worker.images())
-        self.peak_memory_bytes = peak_memory_bytes()
+        self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak_memory_bytes())
+        if self.plan.config.evaluation.repeats:  # else the results are written now
+            yield from self.commit(within_s=0)
+
+    def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
+        """Make a checkpoint now, of all iterations that are finished; returns when it is written.
+
+        May come in the middle of an iteration, after an exception that ended it. Nothing here
+        has to be waited for but the disk, so that `within_s` is not needed.
+        """
+        if self._worker is not None:
+            yield from self._committing().keep_now(self._worker.iteration, self._take)
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""
         self._images = images
 
-    def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[Evaluated]:
+    def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[RunnerEvent]:
         """Train and test networks on the finished images and on what they are compared with."""
         for job in jobs:
-            yield Evaluated(job=job, accuracy=evaluate(self.plan, job, self._images))
+            yield self._evaluated(job, self._images)
+            if self._worker is not None:
+                yield from self._committing().keep_results(self._worker.iteration, self._take)
 
     def write(self, folder: Path, card: Card) -> None:
         """Write the condensed set and its gallery into the run's folder."""
@@ -129,6 +175,44 @@ class LocalRunner:
 
     def close(self) -> None:
         """Stop what goes on in the background."""
-        for worker in (self._queue, self._worker):
-            if worker is not None:
-                worker.close()
+        for part in (self._queue, self._worker, self._commits):
+            if part is not None:
+                part.close()
+
+    def _started(self) -> tuple[QueueWorker, ClassWorker]:
+        assert self._queue is not None, "start comes first"
+        assert self._worker is not None, "start comes first"
+        return self._queue, self._worker
+
+    def _committing(self) -> Commits:
+        assert self._commits is not None, "restore comes first"
+        return self._commits
+
+    def _take(self, known: Collection[VersionKey]) -> tuple[RunState, Tally]:
+        queue, worker = self._started()
+        state, versions = queue.state(known)
+        groups = worker.states()
+        taken = RunState(groups=groups, queue=state, versions=versions, pretrained=self._pretrained)
+        return taken, self.record.tally()
+
+    def _add(self, seconds: float, *, matching_s: float) -> None:
+        self.record.seconds += seconds
+        self.record.busy = Busy(
+            matching_s=self.record.busy.matching_s + matching_s,
+            training_s=self.record.busy.training_s + seconds - matching_s,
+            path_s=self.record.seconds,
+        )
+
+    def _evaluate_copies(self) -> Iterator[Evaluated]:
+        """Evaluate the copies that were made on the way."""
+        _, worker = self._started()
+        for iteration in worker.copied:
+            images = gather_images(worker.copies(iteration))
+            for job in self._marks[iteration]:
+                yield self._evaluated(job, images)
+            worker.forget(iteration)
+
+    def _evaluated(self, job: EvaluationJob, images: Images) -> Evaluated:
+        if job not in self.record.evaluated:
+            self.record.evaluated[job] = evaluate(self.plan, job, images)
+        return Evaluated(job=job, accuracy=self.record.evaluated[job])

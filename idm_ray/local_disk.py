@@ -5,6 +5,7 @@ What is true of files behind a URI as well is in `storage`, which both are used 
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from idm_ray.errors import DataError
+
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
+"""What `atomic_write` calls a file while it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class LocalDisk:
     @contextlib.contextmanager
     def atomic_write(self, path: str) -> Iterator[BinaryIO]:
         """Open a file that takes its name when the block has ended well; folders are made."""
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(Path(path).parent)
         with atomic_write(path) as file:
             yield file
 
@@ -151,6 +155,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+def abandoned_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    """What processes that were killed in an `atomic_write` have left in a folder.
+
+    Files that are being written now cannot be told from them.
+
+    Yields:
+        Each file, and the name that it was to take.
+    """
+    for file in folder.glob(".*.tmp"):
+        if found := _TEMPORARY.fullmatch(file.name):
+            yield file, found[1]
 
 
 def list_files(root: Path) -> list[FileEntry]:
@@ -220,6 +237,15 @@ def _clear_errors(path: str) -> Iterator[None]:
             f"cannot read {error.filename or path} ({error.strerror}): check the path and its "
             "permissions"
         ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder and its parents where they are missing; they survive a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,11 +1,17 @@
 """How many iterations go into one call: a pure decision, on which no number of a run depends."""
 
+import statistics
+from collections.abc import Sequence
+
 # Iterations whose snapshots may exist at once: enough that neither side waits for the other's
 # hiccups, few enough that the object store holds little (1.3 MB each for ConvNet-3).
 WINDOW = 16
 
 # Calls under way per class actor: one computes, one is ready to start.
 CALLS_PER_ACTOR = 2
+
+# So many times as slow as the others, per class: something is wrong with its machine.
+STRAGGLING = 2.0
 
 # A call costs the actor about two milliseconds (docs/scaling.md): so it is two in a hundred.
 CALL_S = 0.1
@@ -25,3 +31,20 @@ def iterations_per_call(seconds_per_iteration: float, window: int) -> int:
     if seconds_per_iteration * largest <= CALL_S:
         return largest
     return max(1, round(CALL_S / seconds_per_iteration))
+
+
+def stragglers(seconds: Sequence[float]) -> dict[int, float]:
+    """Which of some workers are much slower than the others.
+
+    Args:
+        seconds: that each worker takes for a class in an iteration.
+
+    Returns:
+        How many times as slow as the median of the others, by number of the worker.
+    """
+    found = {}
+    for number, own in enumerate(seconds):
+        others = [*seconds[:number], *seconds[number + 1 :]]
+        if others and own > STRAGGLING * statistics.median(others):
+            found[number] = own / max(statistics.median(others), 1e-9)
+    return found

@@ -48,10 +48,10 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
     """Make a program of a function that settles the options of a run.
 
     Args:
-        script: takes the options given by the user (flat, with `out` and `overwrite`; in a
-            rehearsal over those of `SMOKE`), a function that tells a line to people, `smoke`, and
-            options of its own by name; returns the options of `idm_ray.condense`. Its docstring
-            is the help.
+        script: takes the options given by the user (flat, with `out`, `overwrite` and `resume`;
+            in a rehearsal over those of `SMOKE`), a function that tells a line to people, `smoke`,
+            and options of its own by name; returns the options of `idm_ray.condense`. Its
+            docstring is the help.
 
     Returns:
         The program: it condenses, and exits like `idm-ray`.
@@ -63,7 +63,6 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
         terminal = Terminal()
         own = {name: given.pop(name) for name in of_script}
         try:
-            given["overwrite"] = given["overwrite"] or None  # a config file may say so, too
             settings = given_options(config_file, given)
             if smoke:
                 out = settings.get("out") or next_free("runs", f"{script.__name__}-smoke")

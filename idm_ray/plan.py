@@ -40,11 +40,22 @@ class Plan:
         """Augmentations that keep the class."""
         return allowed_operations(self.info.flips)
 
+    @property
+    def copy_at(self) -> range:
+        """After so many finished iterations, a copy of the images is evaluated."""
+        return copy_at(self.config)
+
     def build_network(self) -> ConvNet:
         """The run's network, unallocated."""
         return build_network(
             self.config.condense.network, self.info.image_shape, self.info.num_classes
         )
+
+
+def copy_at(config: RunConfig) -> range:
+    """After how many finished iterations a copy of the images is evaluated."""
+    every, iterations = config.evaluation.eval_interval, config.condense.iterations
+    return range(every, iterations, every) if every else range(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,8 @@ from filelock import FileLock
 
 from idm_ray import __version__
 from idm_ray.algorithm.model_start import pretraining_steps
-from idm_ray.algorithm.pretraining import Pretrained, pretrain
+from idm_ray.algorithm.pretraining import pretrain
+from idm_ray.algorithm.state import Pretrained
 from idm_ray.host import user_cache
 from idm_ray.local_disk import atomic_write
 from idm_ray.machine import processor

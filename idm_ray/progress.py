@@ -1,13 +1,16 @@
 """What a run tells while it goes on: reports of many workers made into one line per interval."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from idm_ray.algorithm.model_server import QueueReport
-from idm_ray.plan import EvaluationJob
+from idm_ray.checkpoints.commit import Commit, EvaluationResult
+from idm_ray.checkpoints.saving import Tally
+from idm_ray.plan import EvaluationJob, Subject
 from idm_ray.workers import QueueWorkerReport, WorkerReport
 
 # Enough lines for a smooth curve, few enough to read.
@@ -52,6 +55,25 @@ class Advanced:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Committed:
+    """A checkpoint is complete: from now on no failure goes back further.
+
+    Attributes:
+        number: of the commit.
+        iteration: of the group that is furthest behind.
+        bytes: of all its files.
+        written_bytes: of those that were new.
+        seconds: from asking for the state to the end of writing it.
+    """
+
+    number: int
+    iteration: int
+    bytes: int
+    written_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Busy:
     """Seconds of computing.
 
@@ -66,6 +88,14 @@ class Busy:
     training_s: float = 0.0
     path_s: float = 0.0
 
+    def __add__(self, other: "Busy") -> "Busy":
+        """One after the other."""
+        return Busy(
+            matching_s=self.matching_s + other.matching_s,
+            training_s=self.training_s + other.training_s,
+            path_s=self.path_s + other.path_s,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluated:
@@ -75,27 +105,83 @@ class Evaluated:
     accuracy: float
 
 
+RunnerEvent = Progress | Evaluated | Announcement | Committed
+"""What a runner tells."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Record:
+    """What a run has to show so far; it outlives interruptions.
+
+    Attributes:
+        seconds: of condensing alone.
+        busy: of them, those of computing.
+        peak_memory_bytes: of all processes that condensed.
+        evaluated: accuracies of networks that were trained and tested, fractions.
+    """
+
+    seconds: float = 0.0
+    busy: Busy = field(default_factory=Busy)
+    peak_memory_bytes: int = 0
+    evaluated: dict[EvaluationJob, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, commit: Commit | None) -> "Record":
+        """What it was at a commit; nothing before the first."""
+        if commit is None:
+            return cls()
+        totals = dict(commit.totals)
+        return cls(
+            seconds=commit.seconds,
+            peak_memory_bytes=int(totals.pop("peak_memory_bytes")),
+            busy=Busy(**totals),
+            evaluated={
+                EvaluationJob(
+                    subject=cast("Subject", result.subject),
+                    repeat=result.repeat,
+                    iteration=result.iteration,
+                ): result.accuracy
+                for result in commit.evaluated
+            },
+        )
+
+    def tally(self) -> Tally:
+        """The same for a commit."""
+        return Tally(
+            evaluated=tuple(
+                EvaluationResult(**dataclasses.asdict(job), accuracy=accuracy)
+                for job, accuracy in self.evaluated.items()
+            ),
+            seconds=self.seconds,
+            totals={
+                **dataclasses.asdict(self.busy),
+                "peak_memory_bytes": float(self.peak_memory_bytes),
+            },
+        )
+
+
 class Collector:
     """Adds up the reports of all workers, in whatever order they come.
 
     Args:
         iterations: of the run.
-        num_groups: groups that report.
+        starts: the first iteration that each group reports.
         num_workers: class workers that share the groups.
     """
 
-    def __init__(self, *, iterations: int, num_groups: int, num_workers: int) -> None:
+    def __init__(self, *, iterations: int, starts: Sequence[int], num_workers: int) -> None:
         self._every = max(1, iterations // MAX_REPORTS)
         self._iterations = iterations
         self._num_workers = num_workers
-        self._missing = np.full(iterations, num_groups)
+        self._missing = np.searchsorted(sorted(starts), np.arange(iterations), side="right")
         self._losses = np.zeros((2, iterations))
         self._queue: dict[int, QueueReport] = {}
         self._busy_s = 0.0
         self._matching, self._training = _DataSums(), _DataSums()
         self._told: set[str] = set()
-        self._finished = 0
-        self._reported = 0
+        self._finished = min(starts)
+        # Before, not every group reports.
+        self._reported = max(starts)
 
     @property
     def complete(self) -> bool:

@@ -18,8 +18,9 @@ from idm_ray.algorithm.model_queue import ModelQueue
 from idm_ray.algorithm.model_start import draw_start
 from idm_ray.plan import Plan
 from idm_ray.pretrained import PretrainReport
-from idm_ray.progress import Busy, Evaluated, Progress
+from idm_ray.progress import Committed, Evaluated, Progress, Record
 from idm_ray.results.card import Card
+from idm_ray.results.run_config import FORMAT
 from idm_ray.storage import shown
 
 # What a condensed set is compared with under the same protocol, and the set itself.
@@ -55,22 +56,15 @@ def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
     )
 
 
-def summarise(
-    plan: Plan,
-    seconds: float,
-    busy: Busy,
-    peak_memory_bytes: int,
-    accuracies: Mapping[str, list[float]],
-) -> dict[str, Any]:
+def summarise(plan: Plan, record: Record, accuracies: Mapping[str, list[float]]) -> dict[str, Any]:
     """The content of summary.json.
 
     Args:
         plan: of the run.
-        seconds: of condensing alone.
-        busy: of them, those of computing.
-        peak_memory_bytes: of all processes that condensed.
+        record: what the run has to show.
         accuracies: by subject, in the order of the repeats.
     """
+    seconds, busy = record.seconds, record.busy
     condense, evaluation = plan.config.condense, plan.config.evaluation
     protocol = {
         "network": condense.network,
@@ -99,7 +93,7 @@ def summarise(
             "longest_path": busy.path_s,
         },
         "ray_share": None if plan.config.machine.local else 1 - busy.path_s / seconds,
-        "peak_rss_bytes": peak_memory_bytes,
+        "peak_rss_bytes": record.peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,
         "evaluation": results["condensed"],
@@ -139,15 +133,32 @@ def metrics_line(event: Progress | Evaluated, seconds: float) -> dict[str, Any]:
     }
 
 
-class RateMeter:
-    """Images through networks per second, since the last report."""
+def commit_line(event: Committed) -> dict[str, Any]:
+    """One line of metrics.jsonl, for a checkpoint."""
+    return {
+        "checkpoint": event.number,
+        "at_iteration": event.iteration,
+        "checkpoint_bytes": event.bytes,
+        "written_bytes": event.written_bytes,
+        "checkpoint_seconds": round(event.seconds, 3),
+    }
 
-    def __init__(self, plan: Plan) -> None:
+
+class RateMeter:
+    """Images through networks per second, since the last report.
+
+    Args:
+        plan: of the run.
+        iteration: where it begins, or goes on.
+        seconds: of condensing before that.
+    """
+
+    def __init__(self, plan: Plan, iteration: int = 0, seconds: float = 0.0) -> None:
         condense, info = plan.config.condense, plan.info
         real = sum(min(condense.batch_real, count) for count in info.train_counts)
         tiles = info.num_classes * condense.ipc * condense.partition**2
         self._per_iteration = (real + tiles) * condense.num_matched_models
-        self._iteration, self._seconds = 0, 0.0
+        self._iteration, self._seconds = iteration, seconds
 
     def measure(self, event: Progress | Evaluated, seconds: float) -> dict[str, float]:
         """The rate up to a report of progress; nothing for an evaluation."""
@@ -219,8 +230,13 @@ class PushLog:
         return {"member": start.member, "lr": start.lr, "num_classes": len(start.classes)}
 
 
-def provenance(plan: Plan) -> dict[str, Any]:
-    """The content of config.yaml: what is needed to make the same numbers again."""
+def provenance(plan: Plan, processors: Sequence[str]) -> dict[str, Any]:
+    """The content of config.yaml: what is needed to make the same numbers again.
+
+    Args:
+        plan: of the run.
+        processors: names of what it is computed on.
+    """
     options = plan.config.flat()
     options |= {
         "data": shown(plan.config.data.data),
@@ -230,6 +246,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
         "threads": plan.numerics.threads,
     }
     return {
+        "format": FORMAT,
         "options": options,
         "data": {
             "name": plan.info.name,
@@ -241,7 +258,8 @@ def provenance(plan: Plan) -> dict[str, Any]:
             "std": list(plan.info.std),
         },
         "command": shlex.join([Path(sys.argv[0]).name, *map(_without_password, sys.argv[1:])]),
-        "own_convolutions": plan.numerics.own_convolutions,
+        "numerics": dataclasses.asdict(plan.numerics),
+        "processors": list(processors),
         "versions": _versions(),
         "commit": _commit(),
     }

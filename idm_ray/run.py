@@ -2,103 +2,36 @@
 
 import importlib
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 from idm_ray import recipes
-from idm_ray.config import RunConfig
+from idm_ray.algorithm.numerics import Numerics
+from idm_ray.checkpoints.folder import CheckpointFolder
+from idm_ray.checkpoints.saving import Saving
+from idm_ray.checks import parse_interval, refuse_unknown
+from idm_ray.config import RunConfig, option_names
 from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
-from idm_ray.errors import DataError, StorageError
-from idm_ray.layout import Crew, condensing_work, settle
-from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.pretrained import PretrainReport
-from idm_ray.progress import Advanced, Announcement, Busy, Evaluated, Progress
-from idm_ray.report import (
-    SUBJECTS,
-    PushLog,
-    RateMeter,
-    make_card,
-    metrics_line,
-    pretrained_line,
-    pretrained_text,
-    provenance,
-    summarise,
-)
-from idm_ray.results.card import Card
-from idm_ray.results.condensed import replace_card
+from idm_ray.errors import UserError
+from idm_ray.execution import Execution, Finished, Listener, Runner, marks
+from idm_ray.layout import condensing_work, settle
+from idm_ray.plan import Plan
+from idm_ray.progress import Announcement
+from idm_ray.report import provenance
+from idm_ray.results.run_files import holds_run
 from idm_ray.results.run_folder import RunFolder, next_free
+from idm_ray.same_numbers import NEUTRAL_OPTIONS, differences
 from idm_ray.storage import Location, shown
-from idm_ray.workers import Images
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """Condensation or evaluation begins: `total` iterations or networks."""
-
-    what: str
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The run is over."""
-
-    folder: Path | Location
-    """A path, unless the run lies in an object store."""
-    summary: Mapping[str, Any]
-
-
-Event = Announcement | Started | Advanced | Progress | Evaluated | Finished
-Listener = Callable[[Event], None]
-
-
-class Runner(Protocol):
-    """What runs a settled config: `LocalRunner` or `RayRunner`."""
-
-    plan: Plan
-    crew: Crew
-    """The processes it has."""
-    where: str
-    """Which processes on what hardware, in one line; also among the notes."""
-    notes: tuple[str, ...]
-    seconds: float
-    """Of condensing alone."""
-    busy: Busy
-    """Of them, those of computing."""
-    peak_memory_bytes: int
-    """Of all processes that condensed."""
-
-    def pretrain(self) -> Iterator[PretrainReport]:
-        """Train the networks that the queue's start from, or find them kept; before `start`."""
-
-    def start(self) -> tuple[str, ...]:
-        """Start what condenses; lines for people about where it is."""
-
-    def condense(self) -> Iterator[Progress | Evaluated]:
-        """Run all iterations."""
-
-    def adopt(self, images: Images) -> None:
-        """Take finished images (N, C, H, W) instead of condensing some."""
-
-    def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[Evaluated]:
-        """Train and test networks."""
-
-    def write(self, folder: Path, card: Card) -> None:
-        """Write the condensed set and its gallery."""
-
-    def close(self) -> None:
-        """Let go of all resources."""
 
 
 def condense(
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: Literal["never", "auto"] = "never",
     listener: Listener = lambda event: None,
     **options: Any,
 ) -> Finished:
@@ -107,6 +40,7 @@ def condense(
     Args:
         out: folder of the run, by path or URI; by default runs/SOURCE-METHOD-ipcN-n.
         overwrite: replace the run that `out` holds.
+        resume: auto: if `out` holds a run, go on with it, as it must be one of the same options.
         listener: is told what happens, as it happens.
         **options: any options of `idm_ray.config`, by their flat names.
 
@@ -116,11 +50,17 @@ def condense(
     Raises:
         UserError: wrong options, data or resources.
         NonFiniteLossError: the images diverged.
-        ActorLostError: a process of the run died.
+        ActorLostError: more processes of the run died than max_failures.
         StorageError: the folder is remote, and its store went on failing; at the end of the run
             it names the local folder that holds the results.
     """
+    _check_resume(resume, out, overwrite=overwrite)
     config, info, notes = resolve(options)
+    if out is not None and resume == "auto" and holds_run(Location.at(out)):
+        with RunFolder.open(out) as folder:
+            _refuse_differences(folder, config.flat())
+            where = {name: config.flat()[name] for name in options if name in NEUTRAL_OPTIONS}
+            return _go_on(folder, where, listener)
     out = out or _default_folder(config, info)
     RunFolder.check(out, overwrite=overwrite)
     for note in (*notes, Announcement(f"writing to {shown(out)}")):
@@ -128,76 +68,121 @@ def condense(
     work = condensing_work(config, info.image_shape, info.train_counts)
     runner = make_runner(config, info, pixels=work)
     try:
-        for line in (*runner.notes, describe_numerics(runner.plan)):
-            listener(Announcement(line))
+        _introduce(runner, listener)
         # Not before: what cannot start must not remove an earlier run.
-        return _run(runner, RunFolder.create(out, overwrite=overwrite), listener)
+        with RunFolder.create(out, overwrite=overwrite) as folder:
+            folder.start(provenance(runner.plan, runner.processors))
+            return Execution(runner, folder, _saving(folder, runner.plan), listener).run()
     finally:
         runner.close()
+
+
+def resume(
+    folder: str | Path, *, listener: Listener = lambda event: None, **options: Any
+) -> Finished:
+    """Go on with a run that did not come to its end, to the numbers that it would have had.
+
+    Args:
+        folder: of the run, by path or URI.
+        listener: is told what happens, as it happens.
+        **options: where and how to go on, by flat names; only such as change no numbers.
+
+    Returns:
+        As `condense` does; at once for a run that is complete.
+
+    Raises:
+        UserError: there is no run, an option would change its numbers, the data are others, or
+            what it was computed with is not to be had here.
+        NonFiniteLossError, ActorLostError, StorageError: as `condense`.
+    """
+    with RunFolder.open(folder) as opened:
+        given = plain_values(options)
+        refuse_unknown(given, option_names())
+        _refuse_differences(opened, given)
+        return _go_on(opened, given, listener)
+
+
+def _go_on(folder: RunFolder, where: Mapping[str, Any], listener: Listener) -> Finished:
+    """Go on with a run; `where` are options that change no numbers."""
+    if folder.is_complete:
+        listener(Announcement(f"the run in {folder.place} is complete"))
+        finished = Finished(folder.place, folder.read_summary())
+        listener(finished)
+        return finished
+    stored = folder.read_config()
+    options = {**stored["options"], **where}
+    if {"actors", "cpus_per_actor", "gpus_per_actor"} & where.keys() and "local" not in where:
+        options["local"] = False  # there are actors on Ray only
+    config = absolute(RunConfig.from_flat(options))
+    info = open_dataset(config.data).info
+    _check_data(stored["data"], info, config.data.data)
+    numerics = Numerics(**stored["numerics"])
+    work = condensing_work(config, info.image_shape, info.train_counts)
+    runner = make_runner(config, info, pixels=work, numerics=numerics)
+    try:
+        folder.lock()
+        listener(Announcement(f"resuming the run in {folder.place}"))
+        _introduce(runner, listener)
+        if strange := sorted({*runner.processors} - {*stored["processors"]}):
+            listener(
+                Announcement(
+                    f"it began on {' and '.join(stored['processors'])}, this is "
+                    f"{' and '.join(strange)}: the last bits of the numbers may differ",
+                    warning=True,
+                )
+            )
+        return Execution(runner, folder, _saving(folder, runner.plan), listener).run()
+    finally:
+        runner.close()
+
+
+def _check_resume(resume: str, out: str | Path | None, *, overwrite: bool) -> None:
+    if resume not in ("never", "auto"):
+        raise UserError(f"resume must be never or auto, got {resume!r}")
+    if resume == "auto" and overwrite:
+        raise UserError(
+            "expected --resume auto or --overwrite, got both: one goes on with the run that --out "
+            "holds, the other removes it"
+        )
+    if resume == "auto" and out is None:
+        raise UserError("--resume auto needs --out: the folder of the run that is to go on")
+
+
+def _refuse_differences(folder: RunFolder, given: Mapping[str, Any]) -> None:
+    """Refuse to go on with other numbers than those that a run was begun for."""
+    found = differences(folder.read_config()["options"], given)
+    if found:
+        raise UserError(
+            f"the run in {folder.place} has other settings: {'; '.join(found)}; go on with those "
+            "that it has, or choose another --out"
+        )
+
+
+def _check_data(stored: Mapping[str, Any], info: DatasetInfo, data: str) -> None:
+    if info.fingerprint != stored["fingerprint"]:
+        raise UserError(
+            f"expected the images that the run began with (fingerprint {stored['fingerprint']}), "
+            f"found others in {shown(data)} ({info.fingerprint}); put them back, or name where "
+            "they are with --data"
+        )
+
+
+def _introduce(runner: Runner, listener: Listener) -> None:
+    for line in (*runner.notes, describe_numerics(runner.plan)):
+        listener(Announcement(line))
+
+
+def _saving(folder: RunFolder, plan: Plan) -> Saving:
+    return Saving(
+        CheckpointFolder(folder.checkpoints),
+        parse_interval("checkpoint_interval", plan.config.machine.checkpoint_interval),
+        num_groups=len(plan.groups),
+    )
 
 
 def plain_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with paths as text."""
     return {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in options.items()}
-
-
-def _run(runner: Runner, folder: RunFolder, listener: Listener) -> Finished:
-    plan = runner.plan
-    if folder.remote:
-        listener(Announcement(f"until it is uploaded, the run is in {folder.path}"))
-    folder.start(provenance(plan))
-    for report in runner.pretrain():
-        folder.log(pretrained_line(report))
-        listener(Announcement(pretrained_text(report)))
-    for line in runner.start():
-        listener(Announcement(line))
-    began = time.perf_counter()
-    listener(Started("condense", plan.config.condense.iterations))
-    rate, pushes = RateMeter(plan), PushLog(plan)
-    for event in runner.condense():
-        seconds = time.perf_counter() - began
-        for pushed in pushes.up_to(event):
-            folder.log(pushed)
-        folder.log(metrics_line(event, seconds) | rate.measure(event, seconds))
-        for note in event.notes if isinstance(event, Progress) else ():
-            listener(Announcement(note, warning=True))
-        listener(event)
-    # The result is safe before its evaluation, which takes longer than condensing small sets.
-    runner.write(folder.path, make_card(plan, evaluation=None))
-    _publish_early(folder, listener)
-    accuracies = _evaluate(runner, folder, listener, began)
-    summary = summarise(plan, runner.seconds, runner.busy, runner.peak_memory_bytes, accuracies)
-    replace_card(folder.condensed_path, make_card(plan, evaluation=summary["evaluation"]))
-    folder.write_summary(summary)
-    folder.hand_over()
-    finished = Finished(folder.place, summary)
-    listener(finished)
-    return finished
-
-
-def _publish_early(folder: RunFolder, listener: Listener) -> None:
-    """Publish what is there; a failure now need not be one at the end."""
-    try:
-        folder.publish()
-    except (DataError, StorageError) as error:
-        listener(Announcement(f"the upload will be tried again at the end: {error}", True))
-
-
-def _evaluate(
-    runner: Runner, folder: RunFolder, listener: Listener, began: float
-) -> dict[str, list[float]]:
-    """Accuracies by subject, in the order of the repeats."""
-    jobs = final_jobs(runner.plan.config)
-    found: dict[EvaluationJob, float] = {}
-    listener(Started("evaluate", len(jobs)))
-    for event in runner.evaluate(jobs):
-        folder.log(metrics_line(event, time.perf_counter() - began))
-        listener(event)
-        found[event.job] = event.accuracy
-    accuracies: dict[str, list[float]] = {}
-    for job in jobs:
-        accuracies.setdefault(job.subject, []).append(found[job])
-    return accuracies
 
 
 def resolve(options: Mapping[str, Any]) -> tuple[RunConfig, DatasetInfo, list[Announcement]]:
@@ -259,42 +244,24 @@ def _default_folder(config: RunConfig, info: DatasetInfo) -> Path:
     return next_free("runs", f"{info.name}-{config.condense.method}-ipc{config.condense.ipc}")
 
 
-def make_runner(config: RunConfig, info: DatasetInfo, *, pixels: float) -> Runner:
+def make_runner(
+    config: RunConfig, info: DatasetInfo, *, pixels: float, numerics: Numerics | None = None
+) -> Runner:
     """The runner that a settled config asks for, its resources reserved.
 
     Args:
         config: settled.
         info: of the data.
         pixels: through networks, by which compiling is decided.
+        numerics: of a run that is to go on; None to decide.
     """
     # Each runner is heavy, and the local one must work where there is no Ray.
     if config.machine.local:
         kind = importlib.import_module("idm_ray.local").LocalRunner
     else:
         kind = importlib.import_module("idm_ray.runtime.driver").RayRunner
-    runner: Runner = kind(config, info, marks(config), pixels=pixels)
+    runner: Runner = kind(config, info, marks(config), pixels=pixels, numerics=numerics)
     return runner
-
-
-def marks(config: RunConfig) -> dict[int, tuple[EvaluationJob, ...]]:
-    """Evaluations during the run: after which iteration, and which networks."""
-    every, iterations = config.evaluation.eval_interval, config.condense.iterations
-    at = range(every, iterations, every) if every else ()
-    return {iteration: _jobs("condensed", config.evaluation.repeats, iteration) for iteration in at}
-
-
-def final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
-    """Networks to train at the end; the longest first, so that they do not finish last."""
-    repeats, iterations = config.evaluation.repeats, config.condense.iterations
-    whole = _jobs("whole", 1 if repeats and config.evaluation.whole_epochs else 0, iterations)
-    return sum((_jobs(subject, repeats, iterations) for subject in SUBJECTS), whole)
-
-
-def _jobs(subject: Any, repeats: int, iteration: int) -> tuple[EvaluationJob, ...]:
-    return tuple(
-        EvaluationJob(subject=subject, repeat=repeat, iteration=iteration)
-        for repeat in range(repeats)
-    )
 
 
 def describe_numerics(plan: Plan) -> str:

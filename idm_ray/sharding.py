@@ -12,8 +12,9 @@ from idm_ray.data.shard_parts import ShardSettings, assemble
 from idm_ray.data.shard_target import begin, refuse_overlap, sole_writer, source_places
 from idm_ray.data.shard_writer import ShardWriter
 from idm_ray.data.sources import WORDS, find_source
+from idm_ray.execution import Listener, Started
 from idm_ray.progress import Advanced, Announcement
-from idm_ray.run import Listener, Started, plain_values
+from idm_ray.run import plain_values
 from idm_ray.storage import Location
 
 

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from idm_ray.execution import Event, Finished, Started
 from idm_ray.progress import Advanced, Announcement, Evaluated, Progress
-from idm_ray.run import Event, Finished, Started
 
 # Plain lines come at most this often, so that a log of a long run stays readable.
 LINE_EVERY_S = 30.0

@@ -7,9 +7,9 @@ its own parts; what passes between them are snapshots, reports and finished imag
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -21,15 +21,24 @@ from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
 from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
-from idm_ray.algorithm.pretraining import Pretrained
 from idm_ray.algorithm.randomness import generator
+from idm_ray.algorithm.state import (
+    FloatArray,
+    GroupState,
+    ModelVersion,
+    Pretrained,
+    QueueState,
+    VersionKey,
+)
 from idm_ray.host import keep_freed_memory, user_cache
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport, pretrained_network
 from idm_ray.real_images import DataReport, RealImages
 
-Images = np.ndarray[Any, np.dtype[np.float32]]
+Images = FloatArray
+SavedQueue = tuple[QueueState, Mapping[VersionKey, ModelVersion]]
+"""The queue, and the weights and velocities of all its networks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,9 +95,12 @@ class QueueWorker:
     Args:
         plan: of the run.
         pretrained: the whole set that the plan asks for, by number.
+        saved: where to go on; None to begin.
     """
 
-    def __init__(self, plan: Plan, *pretrained: Pretrained) -> None:
+    def __init__(
+        self, plan: Plan, *pretrained: Pretrained, saved: SavedQueue | None = None
+    ) -> None:
         _prepare_process(plan.numerics)
         self._real = RealImages(plan)
         self._real.fill_cache()
@@ -101,6 +113,9 @@ class QueueWorker:
             seed=plan.config.condense.seed,
             pretrained=pretrained,
         )
+        if saved is not None:
+            self._server.restore(*saved)
+        self._iteration = saved[0].iteration if saved else 0
         self._iterations = plan.config.condense.iterations
         self._untrained: int | None = None
 
@@ -118,14 +133,20 @@ class QueueWorker:
         return QueueWorkerReport(iterations=(report,), busy_s=busy_s, data=self._real.report())
 
     def serve(
-        self, first: int, last: int
+        self, first: int, last: int, *, needed: int
     ) -> tuple[Sequence[Sequence[Snapshot]], QueueWorkerReport]:
         """The networks to match in iterations `first` to `last - 1`.
 
         An iteration's training is put off until the next one is asked for, so that nobody waits
         for training that does not concern them.
+
+        Args:
+            first: iteration.
+            last: iteration after those.
+            needed: iteration that every class has come to: states before it are forgotten.
         """
         began = time.perf_counter()
+        self.release(needed)
         sequence: list[Sequence[Snapshot]] = []
         reports: list[QueueReport] = []
         for iteration in range(first, last):
@@ -144,6 +165,24 @@ class QueueWorker:
         busy_s = time.perf_counter() - began
         return QueueWorkerReport(iterations=reports, busy_s=busy_s, data=self._real.report())
 
+    def release(self, iteration: int) -> None:
+        """Forget states before an iteration that every class has come to."""
+        self._server.release(iteration)
+
+    @property
+    def iteration(self) -> int:
+        """The next iteration, counting from 0."""
+        return self._iteration
+
+    def state(
+        self, known: Collection[VersionKey] = ()
+    ) -> tuple[QueueState, dict[VersionKey, ModelVersion]]:
+        """The earliest state that is not forgotten, without the weights of known networks.
+
+        May be called from another thread meanwhile.
+        """
+        return self._server.state(known)
+
     def close(self) -> None:
         """Stop what goes on in the background."""
         self._real.close()
@@ -156,6 +195,7 @@ class QueueWorker:
     def _train(self, iteration: int) -> QueueReport:
         if iteration + 1 < self._iterations:
             self._real.expect_training(self._server.due_after(iteration))
+        self._iteration = iteration + 1
         return self._server.train(iteration)
 
     def peak_memory_bytes(self) -> int:
@@ -169,13 +209,36 @@ class ClassWorker:
     Args:
         plan: of the run.
         groups: numbers of the groups it owns.
+        saved: where each of them is to go on; empty to begin.
     """
 
-    def __init__(self, plan: Plan, groups: Sequence[int]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        groups: Sequence[int],
+        saved: Mapping[int, GroupState] = MappingProxyType({}),
+    ) -> None:
         _prepare_process(plan.numerics)
         self._real = RealImages(plan)
         network = FlatNetwork(plan.build_network(), plan.numerics).freeze()
         self._groups = {g: self._make_group(plan, plan.groups[g], network) for g in groups}
+        for number, state in saved.items():
+            self._groups[number].restore(state)
+
+    @property
+    def iterations(self) -> list[int]:
+        """The next iteration of each group."""
+        return [group.iteration for group in self._groups.values()]
+
+    @property
+    def iteration(self) -> int:
+        """The next iteration of the group that is furthest behind."""
+        return min(self.iterations)
+
+    @property
+    def copied(self) -> list[int]:
+        """After how many iterations there are copies of all groups."""
+        return sorted(set.intersection(*(set(g.copied) for g in self._groups.values())))
 
     def run(self, first_iteration: int, sequence: Sequence[Sequence[Snapshot]]) -> WorkerReport:
         """Some iterations of all its groups, one for each element of `sequence`."""
@@ -188,9 +251,25 @@ class ClassWorker:
         """Stop what goes on in the background."""
         self._real.close()
 
+    def states(self) -> dict[int, GroupState]:
+        """Each group as it was after its last finished iteration.
+
+        May be called from another thread meanwhile.
+        """
+        return {number: group.state() for number, group in self._groups.items()}
+
     def images(self) -> dict[int, Images]:
-        """A copy of the synthetic images of each group, (I, ipc, C, H, W) by group number."""
-        return {n: g.images.cpu().numpy().copy() for n, g in self._groups.items()}
+        """The synthetic images of each group, (I, ipc, C, H, W) by group number."""
+        return {number: group.images.cpu().numpy() for number, group in self._groups.items()}
+
+    def copies(self, iteration: int) -> dict[int, Images]:
+        """The same as they were after so many iterations, where the plan has them copied."""
+        return {number: group.copy(iteration) for number, group in self._groups.items()}
+
+    def forget(self, iteration: int) -> None:
+        """Drop these copies."""
+        for group in self._groups.values():
+            group.forget(iteration)
 
     def peak_memory_bytes(self) -> int:
         """Largest own memory of this process so far."""
@@ -205,6 +284,7 @@ class ClassWorker:
             network=network,
             real_batches=self._real.matching_batch,
             start=torch.stack([self._real.start(label) for label in classes]),
+            copy_at=plan.copy_at,
         )
 
 

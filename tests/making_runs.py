@@ -58,6 +58,11 @@ def metrics(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def progress_of(folder):
+    """Those of them that tell of iterations."""
+    return [line for line in metrics(folder) if "matching_loss" in line]
+
+
 def plan_of(**options):
     """A settled plan and its data, as a runner makes them."""
     config = RunConfig.from_flat({**TINY, **options})

@@ -152,6 +152,40 @@ def test_a_run_can_be_overwritten(tmp_path, finished):
     assert np.array_equal(pixels(tmp_path / "old"), pixels(finished.folder))
 
 
+BOTH = (
+    "expected --resume auto or --overwrite, got both: one goes on with the run that --out holds, "
+    "the other removes it"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--resume", "auto", "--overwrite"], ""),
+        (["--overwrite"], "resume: auto"),
+        (["--resume", "auto"], "overwrite: true"),
+        ([], "resume: auto\noverwrite: true"),
+    ],
+)
+def test_a_run_cannot_be_both_resumed_and_overwritten(tmp_path, words, text):
+    config = tmp_path / "options.yaml"
+    config.write_text(f"ipc: 1\n{text}")
+    assert refusal("condense", "--config", config, *words) == BOTH
+
+
+def test_resuming_is_never_or_auto(tmp_path):
+    assert refused_config(tmp_path, "resume: always") == (
+        "resume must be never or auto, got 'always'"
+    )
+    assert "'always' is not one of 'never', 'auto'" in refusal("condense", "--resume", "always")
+
+
+def test_going_on_takes_no_option_that_changes_the_numbers(tmp_path):
+    message = refusal("resume", tmp_path, "--iterations", "5")
+    assert message.startswith("No such option '--iterations'")
+    assert refusal("resume") == "Missing argument 'DIR'."
+
+
 def test_a_missing_config_file_is_refused(tmp_path):
     message = refusal("condense", "--config", tmp_path / "no.yaml")
     assert message.startswith(f"expected a YAML file of options at {tmp_path / 'no.yaml'}: ")

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from idm_ray.checks import Interval, parse_interval
 from idm_ray.config import (
     PARTS,
     UNUSED_BY_DM,
@@ -25,6 +26,7 @@ queue_size queue_init push_interval train_interval num_trained_models train_step
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
 repeats eval_epochs eval_interval whole_epochs
 local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor wait_s
+checkpoint_interval max_failures hang_timeout_s
 """
 OPTIONS = NAMES.split()
 
@@ -81,6 +83,9 @@ OTHERS = {
     "cpus_per_actor": 0.5,
     "gpus_per_actor": 0.25,
     "wait_s": 5.0,
+    "checkpoint_interval": 50,
+    "max_failures": 0,
+    "hang_timeout_s": 0.0,
 }
 
 
@@ -207,6 +212,8 @@ def test_what_dm_does_not_use_are_options():
         ("cpus_per_actor", -1, "at least 0"),
         ("gpus_per_actor", -0.5, "at least 0"),
         ("wait_s", -1.0, "at least 0"),
+        ("max_failures", -1, "at least 0"),
+        ("hang_timeout_s", -0.5, "at least 0"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value, allowed):
@@ -233,6 +240,9 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value,
         ("compile", True, "'auto' or 'on' or 'off'"),
         ("threads", "all", "a whole number or 'auto'"),
         ("cpus_per_actor", "all", "a number or 'auto'"),
+        ("checkpoint_interval", 0.5, "a whole number or text"),
+        ("checkpoint_interval", True, "a whole number or text"),
+        ("max_failures", 1.5, "a whole number"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_with_what_is_allowed(name, value, allowed):
@@ -242,6 +252,32 @@ def test_a_value_of_the_wrong_kind_is_refused_with_what_is_allowed(name, value, 
 def test_a_queue_cannot_start_larger_than_it_may_become():
     assert refusal(queue_size=2) == "queue_init must be at most queue_size, 2, got 3"
     assert RunConfig.from_flat({"queue_size": 3}).queue.queue_init == 3
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("300s", Interval(seconds=300.0)),
+        (" 2.5 s", Interval(seconds=2.5)),
+        ("1s", Interval(seconds=1.0)),
+        ("50", Interval(iterations=50)),
+        (1, Interval(iterations=1)),
+    ],
+)
+def test_checkpoints_come_after_seconds_or_iterations(value, meant):
+    config = RunConfig.from_flat({"checkpoint_interval": value})
+    assert parse_interval("", config.machine.checkpoint_interval) == meant
+    assert (meant.seconds is None) != (meant.iterations is None)
+
+
+@pytest.mark.parametrize(
+    "value", [0, -5, "0", "0s", "0.9s", "-1s", "5.5", "", "s", "5m", "often", "1e3s", "nans"]
+)
+def test_an_interval_of_nothing_is_refused(value):
+    assert refusal(checkpoint_interval=value) == (
+        "checkpoint_interval must be seconds such as 300s, or iterations such as 50, at least 1, "
+        f"got {value!r}"
+    )
 
 
 def test_the_interval_of_evaluations_needs_evaluations():
@@ -282,7 +318,9 @@ def test_wrong_options_are_also_value_errors():
         MachineConfig(threads=0)
 
 
-@pytest.mark.parametrize("name", ["lr_img", "lambda_reg", "lr_net", "wait_s", "cpus_per_actor"])
+@pytest.mark.parametrize(
+    "name", ["lr_img", "lambda_reg", "lr_net", "wait_s", "cpus_per_actor", "hang_timeout_s"]
+)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_numbers_must_be_finite(name, value):
     assert refusal(**{name: value}).startswith(f"{name} must be a number")

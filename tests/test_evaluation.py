@@ -7,8 +7,8 @@ from idm_ray.algorithm.expansion import expand
 from idm_ray.config import DataConfig
 from idm_ray.data.dataset import open_dataset
 from idm_ray.errors import CondensedSetError, UserError
+from idm_ray.execution import Started
 from idm_ray.progress import Announcement, Evaluated
-from idm_ray.run import Started
 from tests.data.making import images_of
 from tests.making_runs import run, write_pictures
 

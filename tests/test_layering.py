@@ -77,7 +77,7 @@ def test_importing_the_package_is_light():
 
 
 def test_the_public_names_are_there():
-    assert sorted(idm_ray.__all__) == ["condense", "estimate", "evaluate", "load"]
+    assert sorted(idm_ray.__all__) == ["condense", "estimate", "evaluate", "load", "resume"]
     for name in idm_ray.__all__:
         assert callable(getattr(idm_ray, name))
     with pytest.raises(AttributeError, match="no attribute 'condens'"):
@@ -86,7 +86,10 @@ def test_the_public_names_are_there():
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], *([name, "--help"] for name in ("condense", "estimate", "evaluate", "bench"))],
+    [
+        ["--help"],
+        *([name, "--help"] for name in ("condense", "resume", "estimate", "evaluate", "bench")),
+    ],
 )
 def test_help_loads_nothing_heavy(words):
     code = (

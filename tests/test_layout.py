@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from idm_ray.algorithm.numerics import Numerics
@@ -6,12 +8,14 @@ from idm_ray.errors import UserError
 from idm_ray.layout import (
     MIN_PIXELS_TO_COMPILE,
     Share,
+    check_numerics,
     choose_numerics,
     compiling_notes,
     condensing_work,
     crew_of,
     crew_of_one,
     cut_groups,
+    deal,
     evaluation_work,
     lay_out,
     settle,
@@ -369,3 +373,41 @@ def test_threads_are_shared_out_within_the_smallest_node():
     machine = MachineConfig()
     layout = lay_out(machine, num_groups=5, cpus=256, gpus=0, cpus_of_a_node=32)
     assert (layout.actors, layout.threads) == (5, 5)
+
+
+def test_groups_are_dealt_again_to_fewer_actors_and_all_else_stays():
+    before = lay_out(MachineConfig(), num_groups=5, cpus=4, gpus=0, cpus_of_a_node=4)
+    after = deal(before, 2, 5)
+    assert before.actors == 3
+    assert (after.actors, after.assignment) == (2, ((0, 2, 4), (1, 3)))
+    assert after.threads == before.threads
+    assert after.cpus_per_actor == before.cpus_per_actor
+    assert deal(before, 9, 5).actors == 5
+
+
+CPU = Capabilities(device="cpu", name="a processor", bfloat16=True, obstacle="")
+
+
+@pytest.mark.parametrize(
+    ("numerics", "found", "told"),
+    [
+        ({"device": "cuda"}, {}, "the run began on cuda, and would go on on cpu"),
+        ({"compile": True}, {"obstacle": "there is no compiler"}, "but there is no compiler"),
+        (
+            {"compile": True, "own_convolutions": "all"},
+            {"own_convolutions": "first"},
+            "convolutions of idm_ray's own, which this processor",
+        ),
+    ],
+    ids=str,
+)
+def test_an_arithmetic_that_is_not_to_be_had_here_is_refused(numerics, found, told):
+    with pytest.raises(UserError, match=told):
+        check_numerics(Numerics(**numerics), [CPU, replace(CPU, **found)])
+
+
+def test_an_arithmetic_that_is_to_be_had_here_is_not():
+    able = replace(CPU, own_convolutions="all")
+    check_numerics(Numerics(), [CPU])
+    check_numerics(Numerics(compile=True, own_convolutions="first"), [able])
+    check_numerics(Numerics(), [replace(CPU, obstacle="there is no compiler")])

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from idm_ray.local_disk import atomic_write, list_files
+from idm_ray.local_disk import abandoned_files, atomic_write, list_files
 
 
 def test_a_written_file_holds_what_was_written_and_nothing_else_is_left(tmp_path):
@@ -20,6 +20,17 @@ def test_an_exception_keeps_the_old_file_and_leaves_nothing_behind(tmp_path):
         raise KeyboardInterrupt
     assert (tmp_path / "file").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_was_being_written_is_told_with_the_name_it_was_to_take(tmp_path):
+    for name in (".tmp", "a.tmp", ".a.tmp", ".a.0123abcd.tmp.txt", ".a.0123ABCD.tmp"):
+        (tmp_path / name).write_text("of others")
+    with atomic_write(tmp_path / "first.json"), atomic_write(tmp_path / ".second.x"):
+        found = dict(abandoned_files(tmp_path))
+        assert sorted(found.values()) == [".second.x", "first.json"]
+        assert all(file.parent == tmp_path and file.is_file() for file in found)
+    assert dict(abandoned_files(tmp_path)) == {}
+    assert dict(abandoned_files(tmp_path / "missing")) == {}
 
 
 def test_files_are_listed_below_all_folders_without_hidden_ones_and_links_are_followed(tmp_path):

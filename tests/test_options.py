@@ -9,7 +9,7 @@ from tests.making_runs import command
 
 # A promise: whoever renames or removes one breaks commands and scripts of users.
 CONDENSE = """
---out --overwrite --config
+--out --overwrite --resume --config
 --recipe
 --data --data-root --size --classes --test-fraction --limit-per-class --strict
 --cache --cache-dir --cache-limit
@@ -19,7 +19,7 @@ CONDENSE = """
 --batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
 --repeats --eval-epochs --eval-interval --whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
---gpus-per-actor --wait-s
+--gpus-per-actor --wait-s --checkpoint-interval --max-failures --hang-timeout-s
 """
 EVALUATE = """
 --networks --json
@@ -29,6 +29,11 @@ EVALUATE = """
 --repeats --eval-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
+"""
+RESUME = """
+--data --data-root --strict --cache --cache-dir --cache-limit
+--local --actors --cpus-per-actor --gpus-per-actor --wait-s
+--checkpoint-interval --max-failures --hang-timeout-s
 """
 SHARDS = """
 --out --shard-mb --overwrite
@@ -61,14 +66,20 @@ def refusal(*words):
 
 @pytest.mark.parametrize(
     ("name", "flags"),
-    [("condense", CONDENSE), ("evaluate", EVALUATE), ("shards", SHARDS), ("bench", BENCH)],
+    [
+        ("condense", CONDENSE),
+        ("resume", RESUME),
+        ("evaluate", EVALUATE),
+        ("shards", SHARDS),
+        ("bench", BENCH),
+    ],
 )
 def test_these_are_all_options_in_the_order_they_are_shown(name, flags):
     assert [flag for option in options_of(name) for flag in option.opts] == flags.split()
 
 
 def test_the_config_s_options_are_those_of_the_command():
-    own = ["out", "overwrite", "config_file"]
+    own = ["out", "overwrite", "resume", "config_file"]
     assert [option.name for option in options_of("condense")] == [*own, *option_names()]
 
 
@@ -108,6 +119,8 @@ def test_an_option_that_is_not_given_is_none_so_that_a_recipe_may_fill_it():
         ("--threads 2", "threads", 2),
         ("--threads auto", "threads", "auto"),
         ("--cpus-per-actor 0.5", "cpus_per_actor", 0.5),
+        ("--checkpoint-interval 300s", "checkpoint_interval", "300s"),
+        ("--checkpoint-interval 50", "checkpoint_interval", 50),
         ("--accuracy-window 100", "accuracy_window", 100),
         ("--accuracy-window last", "accuracy_window", "last"),
         ("--start noise", "start", "noise"),
@@ -115,6 +128,7 @@ def test_an_option_that_is_not_given_is_none_so_that_a_recipe_may_fill_it():
         ("--recipe cifar10", "recipe", "cifar10"),
         ("--local", "local", True),
         ("--overwrite", "overwrite", True),
+        ("--resume auto", "resume", "auto"),
     ],
 )
 def test_a_text_becomes_what_the_option_takes(words, name, value):

@@ -1,6 +1,6 @@
 import pytest
 
-from idm_ray.pace import CALL_S, CALLS_PER_ACTOR, WINDOW, iterations_per_call
+from idm_ray.pace import CALL_S, CALLS_PER_ACTOR, WINDOW, iterations_per_call, stragglers
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,18 @@ def test_longer_iterations_never_make_more_of_them_a_call():
     found = [iterations_per_call(ms / 1000, WINDOW) for ms in range(300)]
     assert found == sorted(found, reverse=True)
     assert len(set(found)) == 8
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ([1.0], {}),
+        ([1.0, 1.9], {}),
+        ([1.0, 3.0], {1: 3.0}),
+        ([5.0, 1.0, 1.2, 0.8], {0: 5.0}),
+        ([4.0, 1.0, 4.0, 1.0, 1.0], {0: 4.0, 2: 4.0}),
+        ([0.0, 0.0, 0.0], {}),
+    ],
+)
+def test_a_straggler_is_much_slower_than_the_others(seconds, expected):
+    assert stragglers(seconds) == expected

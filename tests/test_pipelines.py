@@ -96,6 +96,11 @@ def test_every_script_has_a_help_and_refuses_unknown_options(name):
     assert "--ipc" in told.err
 
 
+def test_a_script_does_not_resume_and_overwrite(tmp_path):
+    told = script("cifar10", "--resume", "auto", "--overwrite", "--out", tmp_path / "run", *QUICK)
+    assert "expected --resume auto or --overwrite, got both" in refusal(told)
+
+
 def test_a_rehearsal_without_out_has_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert script("cifar10", "--smoke", *QUICK).status == 0

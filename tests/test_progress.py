@@ -38,7 +38,7 @@ def queue(iteration, *, size=3, ages=(0,), accuracies=(0.0,), **trained):
 
 
 def collector(iterations=4, *, groups=1, workers=1):
-    return Collector(iterations=iterations, num_groups=groups, num_workers=workers)
+    return Collector(iterations=iterations, starts=[0] * groups, num_workers=workers)
 
 
 def only(collector, elapsed_s=1.0):

@@ -9,7 +9,8 @@ import pytest
 
 import idm_ray
 from idm_ray.errors import StorageError
-from idm_ray.progress import Announcement, Progress
+from idm_ray.progress import Announcement, Committed, Progress
+from idm_ray.results.run_folder import RunFolder
 from idm_ray.storage import Location
 from tests.making_runs import TINY_WORDS, as_words, command, pixels_of, run
 
@@ -100,7 +101,7 @@ def test_an_upload_that_fails_before_the_evaluation_is_made_up_for_at_the_end(ur
     warnings = []
 
     def fail_once(event):
-        if isinstance(event, Progress) and event.iteration == 3:
+        if isinstance(event, Committed):
             store.proxy.fail(503)
         elif isinstance(event, Announcement) and event.warning:
             warnings.append(event.text)
@@ -110,4 +111,14 @@ def test_an_upload_that_fails_before_the_evaluation_is_made_up_for_at_the_end(ur
     assert finished.folder == Location.at(uri)
     assert names(uri) == COMPLETE
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"the upload will be tried again at the end: {uri}/config.yaml: ")
+    again = f"the upload will be tried again: {uri}/condensed.parquet: "
+    assert warnings[0].startswith(again)
+
+
+def test_a_run_that_is_read_back_from_its_uri_is_the_one_that_was_written(uri, tmp_path):
+    finished = run(uri)
+    with RunFolder.open(uri) as folder:
+        assert folder.is_complete
+        assert json.loads(folder.summary_path.read_text()) == finished.summary
+        assert folder.read_config()["options"]["iterations"] == 3
+    assert not list((tmp_path / "working").iterdir())

@@ -4,7 +4,7 @@ import pytest
 from idm_ray.algorithm.model_start import draw_start
 from idm_ray.plan import EvaluationJob
 from idm_ray.pretrained import PretrainReport
-from idm_ray.progress import Busy, Evaluated, Progress
+from idm_ray.progress import Busy, Evaluated, Progress, Record
 from idm_ray.report import (
     PushLog,
     RateMeter,
@@ -15,7 +15,8 @@ from idm_ray.report import (
     statistics,
     summarise,
 )
-from tests.making_runs import plan_of
+from idm_ray.results.metrics_log import MetricsLog
+from tests.making_runs import metrics, plan_of
 
 
 def progress(iteration, **queue):
@@ -113,9 +114,25 @@ def test_a_pretrained_network_is_told_with_its_steps_accuracy_and_time(cached, o
     }
 
 
+def test_every_kind_of_line_is_logged_once_however_often_it_is_reported(tmp_path):
+    plan, _ = plan_of(pretrained=2, queue_init=2)
+    report = PretrainReport(member=0, steps=4, accuracy=0.5, seconds=1.0, cached=False)
+    lines = [
+        pretrained_line(report),
+        *PushLog(plan).up_to(progress(1)),
+        metrics_line(progress(1), 1.0),
+        metrics_line(Evaluated(job=JOB, accuracy=0.5), 2.0),
+    ]
+    for _ in range(2):
+        log = MetricsLog(tmp_path / "metrics.jsonl")
+        for line in lines:
+            log.add(line | {"seconds": 3.0})
+    assert metrics(tmp_path) == [line | {"seconds": 3.0} for line in lines]
+
+
 def test_subjects_that_were_not_evaluated_are_none():
     plan, _ = plan_of(iterations=4, ipc=5)
-    summary = summarise(plan, 6.0, Busy(), 123, {"start": [0.25, 0.75]})
+    summary = summarise(plan, Record(seconds=6.0, peak_memory_bytes=123), {"start": [0.25, 0.75]})
     assert (summary["seconds_per_iteration"], summary["peak_rss_bytes"]) == (1.5, 123)
     assert summary["ratio"] == 5 * 10 / 200
     assert [summary[name] for name in ("evaluation", "random", "whole")] == [None] * 3
@@ -125,10 +142,11 @@ def test_subjects_that_were_not_evaluated_are_none():
 
 def test_the_share_of_ray_is_what_the_longest_path_of_computing_leaves():
     on_ray, alone = (plan_of(local=local)[0] for local in (False, True))
-    summary = summarise(on_ray, 8.0, Busy(matching_s=5.0, training_s=4.0, path_s=6.0), 123, {})
+    busy = Busy(matching_s=5.0, training_s=4.0, path_s=6.0)
+    summary = summarise(on_ray, Record(seconds=8.0, busy=busy), {})
     assert summary["ray_share"] == 0.25
     assert summary["busy_seconds"] == {"matching": 5.0, "training": 4.0, "longest_path": 6.0}
-    assert summarise(alone, 8.0, Busy(), 123, {})["ray_share"] is None
+    assert summarise(alone, Record(seconds=8.0), {})["ray_share"] is None
 
 
 def test_the_card_describes_the_plan():

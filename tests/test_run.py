@@ -11,11 +11,19 @@ from PIL import Image
 from idm_ray.config import DataConfig, RunConfig, option_names
 from idm_ray.data.dataset import open_dataset
 from idm_ray.errors import NonFiniteLossError, UserError
-from idm_ray.progress import Announcement, Evaluated, Progress
+from idm_ray.execution import Finished, Started
+from idm_ray.progress import Announcement, Committed, Evaluated, Progress
 from idm_ray.results.condensed import read_arrays, read_card
-from idm_ray.run import Finished, Started
 from tests.data.making import images_of
-from tests.making_runs import TINY, metrics, pixels, pixels_of, run, write_pictures
+from tests.making_runs import (
+    TINY,
+    metrics,
+    pixels,
+    pixels_of,
+    progress_of,
+    run,
+    write_pictures,
+)
 
 EVALUATED = {"repeats": 2, "whole_epochs": 1}
 
@@ -109,7 +117,7 @@ def test_accuracies_are_fractions_with_their_protocol_beside_them(first, subject
 
 
 def test_the_metrics_are_one_json_object_a_line_with_increasing_iterations(first):
-    lines = [line for line in metrics(first.folder) if "accuracy" not in line]
+    lines = progress_of(first.folder)
     assert [line["iteration"] for line in lines] == [1, 2, 3]
     for line in lines:
         assert list(line)[:4] == ["iteration", "seconds", "matching_loss", "regularization"]
@@ -137,8 +145,9 @@ def test_every_accuracy_is_in_the_metrics(first):
 
 def test_the_config_says_all_that_is_needed_to_make_the_same_numbers_again(first):
     config = config_of(first)
-    keys = ["options", "data", "own_convolutions", "command", "versions", "commit"]
+    keys = ["format", "options", "data", "numerics", "processors", "command", "versions", "commit"]
     assert sorted(config) == sorted(keys)
+    assert config["format"] == 1
     options = config["options"]
     assert list(options) == list(option_names())
     assert RunConfig.from_flat(options).flat() == options
@@ -201,7 +210,7 @@ def test_the_listener_is_told_everything_in_order(first, events):
     started = [event for event in events if isinstance(event, Started)]
     assert started == [Started("condense", 3), Started("evaluate", 7)]
     between = events[events.index(started[0]) + 1 : events.index(started[1])]
-    assert [type(event) for event in between] == [Progress] * 3
+    assert [type(event) for event in between] == [Progress] * 3 + [Committed]
     after = events[events.index(started[1]) + 1 : -1]
     assert [type(event) for event in after] == [Evaluated] * 7
     assert not [e for e in events if isinstance(e, Announcement) and e.warning]
@@ -298,7 +307,7 @@ def test_the_queue_can_be_switched_off(tmp_path, whole_method):
     images = pixels_of(tmp_path, **WHOLE_METHOD | {"lambda_reg": 0, "queue_size": 0})
     assert not np.array_equal(images, pixels(whole_method))
     assert total(tmp_path, "trained_images") == total(tmp_path, "matched_age") == 0
-    assert [line["queue_size"] for line in metrics(tmp_path)] == [1, 1, 1]
+    assert [line["queue_size"] for line in progress_of(tmp_path)] == [1, 1, 1]
 
 
 PRETRAINED = {"pretrained": 2, "pretrain_steps": 5, "pretrained_classes": 3}
@@ -407,7 +416,7 @@ def test_the_window_of_the_accuracy_changes_the_regularization_alone(tmp_path):
     lines = {}
     for window in ("lifetime", "last"):
         run(tmp_path / window, **one_model, accuracy_window=window)
-        lines[window] = metrics(tmp_path / window)
+        lines[window] = progress_of(tmp_path / window)
     names = ("matching_loss", "regularization", "matched_accuracy", "train_accuracy")
     first, second = ([[line[name] for name in names] for line in lines[w]] for w in lines)
     # One training was seen after the first iteration, two after the second.
@@ -511,11 +520,11 @@ def test_a_run_that_diverges_names_class_model_and_iteration_and_leaves_a_readab
     ):
         run(folder, lr_img=1e30)
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.jsonl"}
-    assert [line["iteration"] for line in metrics(folder)] == [1]
+    assert [line["iteration"] for line in progress_of(folder)] == [1]
     options = yaml.safe_load((folder / "config.yaml").read_text())["options"]
     assert options["lr_img"] == 1e30
     assert run(folder, overwrite=True).summary["iterations"] == 3
-    assert [line["iteration"] for line in metrics(folder)] == [1, 2, 3]
+    assert [line["iteration"] for line in progress_of(folder)] == [1, 2, 3]
 
 
 def test_an_interrupted_run_leaves_whole_lines_and_no_result(tmp_path):
@@ -525,9 +534,23 @@ def test_an_interrupted_run_leaves_whole_lines_and_no_result(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, listener=interrupt)
-    assert [line["iteration"] for line in metrics(tmp_path)] == [1, 2]
+    assert [line["iteration"] for line in progress_of(tmp_path)] == [1, 2]
     assert not (tmp_path / "condensed.parquet").exists()
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_run_that_is_being_written_is_not_overwritten(tmp_path):
+    refused = []
+
+    def overwrite(event):
+        if isinstance(event, Progress) and event.iteration == 2:
+            with pytest.raises(UserError) as raised:
+                run(tmp_path, overwrite=True)
+            refused.append(str(raised.value))
+
+    assert run(tmp_path, listener=overwrite).summary["iterations"] == 3
+    assert refused == [f"another process is writing to {tmp_path}: wait for its end, or stop it"]
+    assert run(tmp_path, overwrite=True).summary["iterations"] == 3
 
 
 def test_the_result_is_there_before_its_evaluation(tmp_path):

@@ -8,8 +8,8 @@ import pytest
 
 from idm_ray.data.known import KNOWN
 from idm_ray.errors import DataError
+from idm_ray.execution import Started
 from idm_ray.progress import Advanced, Announcement
-from idm_ray.run import Started
 from idm_ray.sharding import write_shards
 from tests.data.making import bytes_of, opened
 from tests.making_runs import command, metrics, pixels, run, write_pictures

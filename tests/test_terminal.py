@@ -10,9 +10,9 @@ from idm_ray.estimation.costs import Prediction
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.estimation.timing import Timing
 from idm_ray.evaluation import Evaluation
+from idm_ray.execution import Finished, Started
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Evaluated, Progress
-from idm_ray.run import Finished, Started
 from idm_ray.tables import bench_table, estimate_table, evaluation_table, orchestration_table
 from idm_ray.terminal import Terminal, cost, result_table
 

@@ -2,7 +2,7 @@ import pytest
 
 from idm_ray.algorithm.model_queue import ModelQueue
 from idm_ray.config import QueueConfig, RunConfig
-from idm_ray.run import final_jobs, marks
+from idm_ray.execution import final_jobs, marks
 from idm_ray.work import Lessons, count_trained, count_work, queue_length
 from tests.making_runs import plan_of
 

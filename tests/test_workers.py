@@ -43,7 +43,7 @@ def test_a_queue_that_puts_training_off_serves_and_reports_the_same_in_calls_of_
         expected.append((plainly.begin(iteration), plainly.train(iteration).iterations[0]))
     ahead, served, reports = QueueWorker(plan), [], []
     for first, last in calls:
-        snapshots, report = ahead.serve(first, last)
+        snapshots, report = ahead.serve(first, last, needed=0)
         assert [r.iteration for r in report.iterations] == list(range(max(0, first - 1), last - 1))
         served += snapshots
         reports += report.iterations

@@ -5,8 +5,8 @@ images are the same wherever its groups are.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from idm_ray.algorithm.numerics import FlatNetwork
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.sgd import per_class_step_, sgd_step_
 from idm_ray.algorithm.spans import span
+from idm_ray.algorithm.state import FloatArray, GroupState
 from idm_ray.config import CondenseConfig
 from idm_ray.errors import NonFiniteLossError
 
@@ -45,8 +46,21 @@ class GroupReport:
     regularization: np.ndarray[Any, np.dtype[np.float64]]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Moment:
+    """A `GroupState` on the device; tensors are never changed in place once they are in it."""
+
+    iteration: int
+    images: Tensor
+    velocity: Tensor
+    copies: Mapping[int, Tensor] = field(default_factory=dict)
+
+
 class ClassGroup:
     """Synthetic images of a fixed set of classes, and their optimiser.
+
+    Its state can be taken from another thread while an iteration is under way: it is that of the
+    last one that was finished.
 
     Args:
         config: of the condensation.
@@ -56,6 +70,7 @@ class ClassGroup:
         network: frozen; may be shared with other groups of the same process.
         real_batches: real images to match.
         start: (I, ipc, C, H, W) first synthetic images, normalised, on the network's device.
+        copy_at: after so many finished iterations, a copy of the images is kept until `forget`.
     """
 
     def __init__(
@@ -68,10 +83,11 @@ class ClassGroup:
         network: FlatNetwork,
         real_batches: RealBatches,
         start: Tensor,
+        copy_at: Collection[int] = (),
     ) -> None:
         self.classes = tuple(classes)
-        self.images = start.clone()
-        self._velocity = torch.zeros_like(start)
+        self._moment = _Moment(iteration=0, images=start.clone(), velocity=torch.zeros_like(start))
+        self._copy_at = frozenset(copy_at)
         self._config = config
         self._num_classes = num_classes
         self._operations = tuple(operations)
@@ -79,36 +95,77 @@ class ClassGroup:
         self._real_batches = real_batches
         self._labels = torch.tensor(self.classes, device=start.device)
 
+    @property
+    def iteration(self) -> int:
+        """The next iteration, counting from 0."""
+        return self._moment.iteration
+
+    @property
+    def images(self) -> Tensor:
+        """(I, ipc, C, H, W): the synthetic images as they are, not to be changed."""
+        return self._moment.images
+
     def run(self, first_iteration: int, sequence: Sequence[Sequence[Snapshot]]) -> GroupReport:
-        """Some iterations, one for each element of `sequence`.
+        """Some iterations; those that are already finished are passed over.
 
         Args:
-            first_iteration: number of the first of them, counting from 0.
+            first_iteration: number of the first one in `sequence`, at most the group's next one.
             sequence: the networks to match in each.
 
         Raises:
             NonFiniteLossError: a loss became NaN or infinite.
         """
-        losses = [self._step(first_iteration + t, s) for t, s in enumerate(sequence)]
+        assert first_iteration <= self.iteration, "no iteration is left out"
+        first, sequence = self.iteration, sequence[self.iteration - first_iteration :]
+        losses = [self._step(first + t, snapshots) for t, snapshots in enumerate(sequence)]
+        together = torch.stack(losses, dim=1) if losses else torch.zeros(2, 0, len(self.classes))
         # The device is waited for once, here.
-        matching, regularization = torch.stack(losses, dim=1).double().cpu().numpy()
+        matching, regularization = together.double().cpu().numpy()
         report = GroupReport(
             classes=self.classes,
-            first_iteration=first_iteration,
+            first_iteration=first,
             matching=matching,
             regularization=regularization,
         )
         _refuse_non_finite(report, sequence)
         return report
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """What decides the future: images and their velocity, both (I, ipc, C, H, W)."""
-        return {"images": self.images.clone(), "velocity": self._velocity.clone()}
+    def state(self) -> GroupState:
+        """What decides the future, as it was after the last finished iteration."""
+        moment = self._moment
+        return GroupState(
+            iteration=moment.iteration,
+            images=moment.images.cpu().numpy(),
+            velocity=moment.velocity.cpu().numpy(),
+            copies={n: images.cpu().numpy() for n, images in moment.copies.items()},
+        )
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go back to a state that `state_dict` gave."""
-        self.images.copy_(state["images"])
-        self._velocity.copy_(state["velocity"])
+    def restore(self, state: GroupState) -> None:
+        """Go back, or on, to a state of the same group."""
+        self._moment = _Moment(
+            iteration=state.iteration,
+            images=self._on_device(state.images),
+            velocity=self._on_device(state.velocity),
+            copies={n: self._on_device(images) for n, images in state.copies.items()},
+        )
+
+    @property
+    def copied(self) -> Collection[int]:
+        """After how many iterations there are copies."""
+        return self._moment.copies.keys()
+
+    def copy(self, iteration: int) -> FloatArray:
+        """(I, ipc, C, H, W): the images as they were after so many iterations."""
+        return self._moment.copies[iteration].cpu().numpy()
+
+    def forget(self, iteration: int) -> None:
+        """Drop the copy that was made after so many iterations; not while `run` is under way."""
+        kept = {n: images for n, images in self._moment.copies.items() if n != iteration}
+        self._moment = replace(self._moment, copies=kept)
+
+    def _on_device(self, array: FloatArray) -> Tensor:
+        # A copy: the array may be a read-only view of shared memory.
+        return torch.from_numpy(array.copy()).to(self._labels.device)
 
     def _step(self, iteration: int, snapshots: Sequence[Snapshot]) -> Tensor:
         """One iteration; returns (2, I): matching loss and regularization (Alg. 1, lines 3-6)."""
@@ -116,7 +173,7 @@ class ClassGroup:
             self._operations,
             [generator(self._config.seed, "augment", iteration, c) for c in self.classes],
         )
-        images = self.images.detach().requires_grad_()
+        images = self._moment.images.detach().requires_grad_()
         augmented = self._augmented_tiles(images, params)
         leaf = augmented.detach().requires_grad_()
         gradient, losses = torch.zeros_like(leaf), torch.zeros(2, len(self.classes)).to(leaf)
@@ -167,13 +224,17 @@ class ClassGroup:
 
     @span("optimiser")
     def _update(self, gradient: Tensor) -> None:
+        """Go on to the next moment; the last one stays what it was for whoever has taken it."""
+        images, velocity = self._moment.images.clone(), self._moment.velocity.clone()
         step = {"lr": self._config.lr_img, "momentum": self._config.momentum_img}
         if self._config.image_step == "joint":
-            sgd_step_(self.images, gradient, self._velocity, **step)
+            sgd_step_(images, gradient, velocity, **step)
         else:
-            per_class_step_(
-                self.images, gradient, self._velocity, num_classes=self._num_classes, **step
-            )
+            per_class_step_(images, gradient, velocity, num_classes=self._num_classes, **step)
+        done, copies = self._moment.iteration + 1, self._moment.copies
+        if done in self._copy_at:
+            copies = {**copies, done: images}
+        self._moment = _Moment(iteration=done, images=images, velocity=velocity, copies=copies)
 
 
 def _as_tensor(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:

@@ -5,8 +5,8 @@ iteration, so that the same plan can be made again at any time and place.
 """
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -71,19 +71,20 @@ class ModelQueue:
 
     def peek(self, iteration: int) -> IterationPlan:
         """What `plan` will say of the next iteration; the queue stays as it is."""
-        state = self.state_dict()
+        ids, next_id = self._ids.copy(), self._next_id
         plan = self.plan(iteration)
-        self.load_state_dict(state)
+        self._ids, self._next_id = ids, next_id
         return plan
 
-    def state_dict(self) -> dict[str, Any]:
-        """What decides the future, as plain values."""
-        return {"ids": list(self._ids), "next_id": self._next_id}
+    @property
+    def next_id(self) -> int:
+        """Of the model that will be made next."""
+        return self._next_id
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state that `state_dict` gave."""
-        self._ids = deque(state["ids"])
-        self._next_id = state["next_id"]
+    def restore(self, ids: Iterable[int], next_id: int) -> None:
+        """Go back, or on, to where the queue had these models, oldest first, and this next id."""
+        self._ids = deque(ids)
+        self._next_id = next_id
 
     def _plan_fresh_models(self) -> IterationPlan:
         fresh = tuple(range(self._next_id, self._next_id + self._num_matched_models))

@@ -2,10 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +10,7 @@ from idm_ray.algorithm.networks import ConvNet, init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.spans import span
+from idm_ray.algorithm.state import Pretrained
 from idm_ray.algorithm.steps import TrainMetrics, train_step
 from idm_ray.errors import NonFiniteLossError
 
@@ -21,27 +19,6 @@ PretrainingBatches = Callable[[int, int], tuple[Tensor, Tensor]]
 
 # The accuracy is that of so many steps at the end: enough images to be steady, and of now.
 METER_STEPS = 50
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pretrained:
-    """A network that was trained on real images of all classes.
-
-    Attributes:
-        weights: (P,) float32, all parameters as one vector; a read-only view where it was fetched
-            from shared memory.
-        images: seen in its last steps.
-        correct: how many of them it classified correctly.
-    """
-
-    weights: np.ndarray[Any, np.dtype[np.float32]]
-    images: int
-    correct: int
-
-    @property
-    def accuracy(self) -> float:
-        """Training accuracy of its last steps, a fraction."""
-        return self.correct / self.images
 
 
 def pretrain(

@@ -76,3 +76,24 @@ class QueueState:
     iteration: int
     next_id: int
     models: tuple[ModelState, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pretrained:
+    """A network that was trained on real images of all classes.
+
+    Attributes:
+        weights: (P,) float32, all parameters as one vector; a read-only view where it was fetched
+            from shared memory.
+        images: seen in its last steps.
+        correct: how many of them it classified correctly.
+    """
+
+    weights: FloatArray
+    images: int
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """Training accuracy of its last steps, a fraction."""
+        return self.correct / self.images

@@ -244,7 +244,7 @@ def _context(plan: Plan, rounds: int) -> dict[str, Any]:
         "cores": num_cores(),
         "threads": plan.numerics.threads,
         "rounds": rounds,
-        **provenance(plan),
+        **provenance(plan, [found.name]),
     }
 
 

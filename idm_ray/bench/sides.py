@@ -95,11 +95,13 @@ class OurSide(Side):
 
     def match(self, iteration: int) -> None:
         """Advance the queue and the synthetic images."""
-        self._worker.run(iteration, [self._queue.begin(iteration)])
+        # Of the worker's own count: in an interval it is not timed in every iteration.
+        self._worker.run(self._worker.iteration, [self._queue.begin(iteration)])
 
     def train(self, iteration: int) -> None:
         """Train the queue's networks, if it is their turn."""
         self._queue.train(iteration)
+        self._queue.release(iteration + 1)
 
     def matmul_flops_per_s(self) -> dict[str, float]:
         """The peak of a matrix product in this process, by precision."""

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from idm_ray.data.listing import Source, some_names
 from idm_ray.data.manifest import INDEX_FILE, MANIFEST_FILE, SPLITS, Manifest
 from idm_ray.data.shard_parts import LOCK, PARTS, PLAN, ShardSettings, remove_parts
 from idm_ray.errors import DataError, UserError
+from idm_ray.local_disk import abandoned_files
 from idm_ray.storage import Location
 
 _TOKEN = "token"
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
-"""What `local_disk.atomic_write` calls a file while it is written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,9 +245,8 @@ def _remove_temporary_files(target: Location, plan: Plan) -> None:
     if target.local is None:
         return
     for folder in (".", PARTS, *SPLITS):
-        for file in Path(target.path, folder).glob(".*.tmp"):
-            found = _TEMPORARY.fullmatch(file.name)
-            path = f"{folder}/{found[1]}" if found else ""
+        for file, name in abandoned_files(Path(target.path, folder)):
+            path = f"{folder}/{name}"
             own = (f"./{INDEX_FILE}", f"./{MANIFEST_FILE}")
             if path.startswith(f"{PARTS}/") or path in own or plan.holds(path):
                 file.unlink()

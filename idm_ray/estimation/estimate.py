@@ -26,11 +26,12 @@ from idm_ray.estimation.costs import (
 )
 from idm_ray.estimation.probe import measure
 from idm_ray.estimation.timing import Timing
+from idm_ray.execution import Listener, final_jobs, marks
 from idm_ray.layout import Crew, choose_numerics, condensing_work, cut_groups
 from idm_ray.machine import Capabilities
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Announcement
-from idm_ray.run import Listener, describe_numerics, final_jobs, make_runner, marks, resolve
+from idm_ray.run import describe_numerics, make_runner, resolve
 from idm_ray.scaling import (
     H100,
     Parts,
@@ -196,8 +197,10 @@ def _start_and_stop(
     pixels = condensing_work(config, info.image_shape, info.train_counts)
     runner = make_runner(config.replace(pretrained=0), info, pixels=pixels)
     try:
-        for line in (*runner.notes, describe_numerics(runner.plan), *runner.start()):
+        for line in (*runner.notes, describe_numerics(runner.plan)):
             listener(Announcement(line))
+        for event in runner.start():
+            listener(event)
         if runner.plan.numerics.device == "cuda" and not torch.cuda.is_available():
             raise UserError(
                 "expected a GPU in this process to measure on, as the run's processes have; start "

@@ -146,6 +146,7 @@ def _measure_training(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, 
     for iteration in itertools.count():
         queue.begin(iteration)
         samples_s.append(_timed(plan, partial(queue.train, iteration))[0])
+        queue.release(iteration + 1)
         if is_steady(samples_s[1:], budget_s):
             break
     return summarise(samples_s[0], samples_s[1:], per=steps), _footprint_so_far(plan)

@@ -1,6 +1,7 @@
 """Shells around the plain classes of `idm_ray.workers`: they add where they are, nothing else."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ class Place:
     node: str
     pid: int
     gpus: tuple[int, ...]
+    log: str
+    """File of what it writes to standard error; empty where that is not known."""
 
 
 class _Placed:
@@ -28,11 +31,13 @@ class _Placed:
 
     def __init__(self) -> None:
         """Nothing yet."""
+        self._close: Callable[[], None] = lambda: None
 
-    def start(self, *arguments: Any) -> Place:
-        """Build the worker; returns where it runs."""
-        super().__init__(*arguments)
-        return self.place()
+    def start(self, *arguments: Any, **keywords: Any) -> None:
+        """Build the worker; once more, build it anew."""
+        self._close()
+        super().__init__(*arguments, **keywords)
+        self._close = self.__getattribute__("close")
 
     def place(self) -> Place:
         """Where this actor runs."""
@@ -41,6 +46,7 @@ class _Placed:
             node=context.get_node_id(),
             pid=os.getpid(),
             gpus=tuple(int(gpu) for gpu in ray.get_gpu_ids()),
+            log=_standard_error(),
         )
 
 
@@ -52,6 +58,14 @@ class _QueueActor(_Placed, workers.QueueWorker):
     """Owns the model queue."""
 
 
+def _standard_error() -> str:
+    """Where Ray has this process write what goes wrong."""
+    try:
+        return os.readlink("/proc/self/fd/2")
+    except OSError:  # not on Linux
+        return ""
+
+
 def _inspect_place(config: RunConfig, info: DatasetInfo, compiling: bool) -> Capabilities:
     """What a process at this place can compute with; makes its node decode the data if need be."""
     check_data(config, info)
@@ -59,11 +73,20 @@ def _inspect_place(config: RunConfig, info: DatasetInfo, compiling: bool) -> Cap
     return look_around(config.machine.device, gpu_assigned=assigned, compiling=compiling)
 
 
-# Ray's own types of remote classes and functions lack `options`; the plain ones above are checked.
-ClassActor: Any = ray.remote(_ClassActor)
-QueueActor: Any = ray.remote(_QueueActor)
-inspect_place: Any = ray.remote(_inspect_place)
-evaluate: Any = ray.remote(workers.evaluate)
-pretrain: Any = ray.remote(workers.pretrain)
-gather_images: Any = ray.remote(workers.gather_images)
-write_results: Any = ray.remote(outcome.write_results)
+def _gather_images(*parts: dict[int, workers.Images]) -> tuple[workers.Images, None]:
+    return workers.gather_images(*parts), None
+
+
+# Calls of this group are answered aside of what the actor does, which may take long.
+ASIDE = "aside"
+
+# Ray's own types of remote classes and functions lack options; the plain ones above are checked.
+_remote: Any = ray.remote
+ClassActor: Any = _remote(concurrency_groups={ASIDE: 1})(_ClassActor)
+QueueActor: Any = _remote(concurrency_groups={ASIDE: 1})(_QueueActor)
+inspect_place: Any = _remote(_inspect_place)
+evaluate: Any = _remote(max_retries=0)(workers.evaluate)
+pretrain: Any = _remote(workers.pretrain)
+# The second result is for who only wants to know when the first is there.
+gather_images: Any = _remote(num_returns=2)(_gather_images)
+write_results: Any = _remote(outcome.write_results)

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 _QUIET = {
@@ -40,6 +42,7 @@ _prepare_environment()
 
 import ray  # noqa: E402 -- after the settings above
 
+from idm_ray import interruption  # noqa: E402
 from idm_ray.errors import ActorLostError, IdmRayError, ResourceError  # noqa: E402
 from idm_ray.host import num_cores  # noqa: E402
 
@@ -48,10 +51,20 @@ logging.getLogger("ray._private.authentication.authentication_token_setup").setL
 
 CONNECT_TIMEOUT_S = 10.0
 
+# How long a signal may have to wait; one in the middle of a call into Ray could leave it unusable.
+SIGNALS_EVERY_S = 0.5
+
+# Where Ray says, at the end of many lines, what became of an actor.
+_BECAUSE = re.compile(r"The actor is dead because ([^.\n]+)")
+
 # Whether this process runs a cluster of its own.
 _STARTED_HERE = False
 
 _LOGGING: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+
+
+class InputLostError(ActorLostError):
+    """What a call was to work on is lost; whoever was to carry it out need not be."""
 
 
 def connect() -> bool:
@@ -63,6 +76,7 @@ def connect() -> bool:
     Returns:
         Whether a cluster was started here, which then ends with this process.
     """
+    interruption.hold()
     if ray.is_initialized():
         return _STARTED_HERE
     # Ray takes SIGTERM for itself; what this process wants done then stays its own affair.
@@ -105,22 +119,51 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
+def wait(
+    references: list[Any], *, num_returns: int = 1, timeout_s: float | None = None
+) -> list[Any]:
+    """Wait until so many of some calls are done, or the time is over.
+
+    Returns:
+        Those that are done, all of them.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        interruption.check()
+        left_s = SIGNALS_EVERY_S
+        if deadline is not None:
+            left_s = min(left_s, max(0.0, deadline - time.monotonic()))
+        # One may be done, or many: all are taken.
+        done, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=False)
+        if len(done) < num_returns and left_s:
+            ray.wait(references, num_returns=num_returns, timeout=left_s, fetch_local=False)
+            continue
+        return list(done)
+
+
 def fetch(references: Any) -> Any:
-    """Fetch small results; errors of our own come out as themselves.
+    """Fetch small results, of one call or of a list; errors of our own come out as themselves.
 
     Raises:
-        IdmRayError: what the process raised.
-        ActorLostError: the process is gone.
+        IdmRayError, OSError: what the process raised.
+        ActorLostError: the process is gone; as InputLostError, what it was to work on.
     """
+    calls = references if isinstance(references, list) else [references]
+    wait(calls, num_returns=len(calls))
     try:
         return ray.get(references)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, IdmRayError):
+        if isinstance(error.cause, ray.exceptions.RayError):
+            raise InputLostError(_cause(error.cause)) from error
+        if isinstance(error.cause, IdmRayError | OSError):
             raise error.cause from error
         raise
     except ray.exceptions.RayError as error:
-        # Its text is many lines of where and when; the first says what.
-        first = str(error).strip().splitlines()[0]
-        raise ActorLostError(
-            f"a process of this run was lost ({type(error).__name__}): {first}"
-        ) from error
+        raise ActorLostError(_cause(error)) from error
+
+
+def _cause(error: Exception) -> str:
+    """What Ray knows of a loss, in a few words; its own text is many lines of where and when."""
+    text = str(error).strip()
+    because = _BECAUSE.search(text)
+    return f"{because[1] if because else text.splitlines()[0]} ({type(error).__name__})"

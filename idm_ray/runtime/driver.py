@@ -5,17 +5,21 @@ of snapshots at its own pace. Nothing here touches the numbers: they are those o
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from idm_ray.algorithm.numerics import Numerics
+from idm_ray.checkpoints.saving import Saving
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
+from idm_ray.errors import ActorLostError, ResourceError
 from idm_ray.layout import (
     Layout,
+    check_numerics,
     choose_numerics,
     compiling_notes,
     compiling_pays,
@@ -26,16 +30,60 @@ from idm_ray.layout import (
 from idm_ray.machine import Capabilities, peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
-from idm_ray.progress import Busy, Collector, Evaluated, Progress
+from idm_ray.progress import (
+    Announcement,
+    Collector,
+    Committed,
+    Evaluated,
+    Record,
+    RunnerEvent,
+)
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
+from idm_ray.runtime.commits import Commits
 from idm_ray.runtime.connection import connect, fetch
-from idm_ray.runtime.evaluations import Evaluations
-from idm_ray.runtime.loop import Loop
-from idm_ray.runtime.placement import Reservation, Seat
+from idm_ray.runtime.evaluations import Evaluations, LostEvaluation
+from idm_ray.runtime.keeper import beside_the_driver, start_keeper
+from idm_ray.runtime.loop import Loop, Start
+from idm_ray.runtime.placement import Reservation, Seat, free_room
 from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.snapshots import Snapshots
+from idm_ray.runtime.team import Loaded, SeatsLostError, Team
 from idm_ray.workers import Images
+
+# The last commit of a run is waited for: evaluation can take very long.
+LAST_COMMIT_WITHIN_S = 600.0
+
+
+class Failures:
+    """Processes that were lost, and how many may be.
+
+    Args:
+        most: that a run goes on after.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._so_far = 0
+
+    def count(self, lost: Sequence[str], cause: ActorLostError) -> Announcement:
+        """Take note of a loss, and say so.
+
+        Args:
+            lost: who was lost, as far as that is known.
+            cause: what was noticed of it.
+
+        Raises:
+            ActorLostError: it was one too many.
+        """
+        self._so_far += max(1, len(lost))
+        text = f"{' and '.join(lost) or 'a process'} lost: {cause}"
+        if self._so_far > self._most:
+            raise ActorLostError(
+                f"{text}; that makes {self._so_far} lost processes, and --max-failures "
+                f"{self._most} allows no more"
+            ) from cause
+        return Announcement(f"{text} ({self._so_far} of at most {self._most})", warning=True)
 
 
 class RayRunner:
@@ -46,6 +94,7 @@ class RayRunner:
         info: of the data.
         marks: iterations after which a copy of the images is evaluated, with the jobs for each.
         pixels: through networks, by which compiling is decided.
+        numerics: of the run that is to go on; None to decide.
 
     Raises:
         ResourceError: the cluster cannot give what the config asks for.
@@ -59,143 +108,279 @@ class RayRunner:
         marks: dict[int, tuple[EvaluationJob, ...]],
         *,
         pixels: float,
+        numerics: Numerics | None = None,
     ) -> None:
         own_cluster = connect()
         groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
         there = _resources()
         layout = lay_out(config.machine, num_groups=len(groups), **there)
-        self._layout = layout
-        self._reservation = Reservation(
-            layout, wait_s=config.machine.wait_s, may_grow=not own_cluster
-        )
-        self._seats = list(self._reservation.seats())
+        reservation = Reservation(layout, wait_s=config.machine.wait_s, may_grow=not own_cluster)
+        self._team = Team(layout, reservation, config.machine, num_groups=len(groups))
         try:
             compiling = compiling_pays(config.machine, pixels)
-            found = _inspect(self._seats, config, info, compiling=compiling)
-            numerics = choose_numerics(config.machine, found, threads=layout.threads, pixels=pixels)
+            found = _inspect(self._team.seats, config, info, compiling=compiling)
+            numerics = numerics or choose_numerics(
+                config.machine, found, threads=layout.threads, pixels=pixels
+            )
+            check_numerics(numerics, found)
         except BaseException:
-            self._reservation.release()
+            reservation.release()
             raise
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.crew = crew_of(layout, groups, cpus=there["cpus"], gpus=there["gpus"])
+        self.processors = tuple(sorted({c.name for c in found}))
         self.where = _describe(layout, found, own_cluster)
         self.notes = (
             *layout.notes,
             self.where,
             *compiling_notes(config.machine, found, pixels=pixels),
         )
-        self.seconds = 0.0
-        self.busy = Busy()
-        self.peak_memory_bytes = 0
-        self.processes: tuple[Any, ...] = ()
-        """Handles of the class actors and, last, of the queue, while they exist."""
+        self.record = Record()
         self._marks = marks
-        self._copies: dict[int, list[Any]] = {}
         self._evaluations = Evaluations(self.plan, layout)
+        self._failures = Failures(config.machine.max_failures)
         self._images: Any = None
         self._pretrained: dict[int, Any] = {}
+        self._loaded: Loaded | None = None
+        self._forgotten: set[int] = set()
+        self._outgrown: dict[str, float] = {}
+        self._saving: Saving
+        self._keeper: Any = None
+        self._commits: Commits | None = None
+
+    @property
+    def processes(self) -> tuple[Any, ...]:
+        """Handles of the class actors and, last, of the queue, while they exist."""
+        return self._team.processes
+
+    def restore(self, saving: Saving) -> Iterator[Announcement]:
+        """Take up the newest checkpoint that is whole, if there is one; before all else."""
+        self._saving = saving
+        self._keeper = start_keeper(saving.folder)
+        yield from self._go_back()
+        self.record = Record.of(saving.last)
+        files = saving.last.pretrained if saving.last else ()
+        read = self._keeper.read_pretrained.options(num_returns=2)
+        found = [read.remote(file) for file in files]
+        fetch([done for _, done in found])
+        self._pretrained = {member: network for member, (network, _) in enumerate(found)}
 
     def pretrain(self) -> Iterator[PretrainReport]:
         """Train the networks that those of the queue are copies of, if there are to be any."""
-        for report, network in pretrained_set(self.plan, self._seats):
+        if self._pretrained:
+            return  # they came with the checkpoint
+        for report, network in pretrained_set(self.plan, self._team.seats):
             self._pretrained[report.member] = network
             yield report
 
-    def start(self) -> tuple[str, ...]:
-        """Start the class actors and the queue; returns when they are ready, and where they are.
+    def start(self) -> Iterator[Announcement]:
+        """Start the class actors and the queue; returns when they are ready.
 
-        `pretrain` comes first.
+        `restore` and `pretrain` come first.
         """
-        *class_seats, queue_seat = self._seats
-        # One copy of the plan in the object store for all processes.
-        plan = ray.put(self.plan)
-        networks = [self._pretrained[member] for member in sorted(self._pretrained)]
-        queue = actors.QueueActor.options(**queue_seat.options).remote()
-        class_actors = [actors.ClassActor.options(**s.options).remote() for s in class_seats]
-        self.processes = (*class_actors, queue)
-        started = [
-            *(
-                actor.start.remote(plan, groups)
-                for actor, groups in zip(class_actors, self._layout.assignment, strict=True)
-            ),
-            queue.start.remote(plan, *networks),
-        ]
-        places = fetch(started)
-        self._pretrained = {}  # the queue has them
-        return (_describe_places(places),)
+        yield from self._start_team()
 
-    def condense(self) -> Iterator[Progress | Evaluated]:
-        """Run all iterations; `start` comes first."""
-        began = time.perf_counter()
-        yield from self._iterate()
-        parts = [actor.images.remote() for actor in self.processes[:-1]]
-        self._images = actors.gather_images.options(num_cpus=0).remote(*parts)
-        ray.wait([self._images], fetch_local=False)
-        self.seconds = time.perf_counter() - began
-        peaks = fetch([process.peak_memory_bytes.remote() for process in self.processes])
-        self.peak_memory_bytes = sum(peaks) + peak_memory_bytes()
+    def condense(self) -> Iterator[RunnerEvent]:
+        """Run all iterations that are left; `start` comes first.
+
+        Processes that are lost are replaced, and everybody goes back to the last checkpoint.
+        """
+        began = time.perf_counter() - self.record.seconds
+        while True:
+            try:
+                if (yield from self._iterate(began)):
+                    break
+                yield from self._grow()
+            except ActorLostError as loss:
+                yield from self._recover(loss)
         # Evaluations may have waited for the resources that are given back here.
-        self._release()
-        yield from self._evaluations.finished(wait=True)
+        self._team.release()
+        yield from self._results()
+
+    def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
+        """Make a checkpoint now, each group as it was after its last finished iteration."""
+        if self._commits is not None:
+            yield from self._commits.keep_now(0, self.record.tally(), within_s=within_s)
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""
-        self._reservation.release()
+        self._team.release()
         self._images = ray.put(images)
 
-    def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[Evaluated]:
+    def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[RunnerEvent]:
         """Train and test networks, as many at a time as there is room for."""
-        self._evaluations.submit(jobs, self._images)
-        yield from self._evaluations.finished(wait=True)
+        known = [job for job in jobs if job in self.record.evaluated]
+        for job in known:
+            yield Evaluated(job=job, accuracy=self.record.evaluated[job])
+        self._evaluations.submit([job for job in jobs if job not in known], self._images)
+        yield from self._results()
 
     def write(self, folder: Path, card: Card) -> None:
         """Write the condensed set and its gallery from a task beside this process."""
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-        task = actors.write_results.options(num_cpus=0, scheduling_strategy=here)
+        task = beside_the_driver(actors.write_results)
         fetch(task.remote(folder.absolute(), self._images, card))
 
     def close(self) -> None:
         """End everything of this run that still runs; again is harmless."""
         self._evaluations.cancel()
-        self._release()
+        self._team.release()
+        if self._keeper is not None:
+            ray.kill(self._keeper)
+            self._keeper = None
 
-    def _release(self) -> None:
-        """End the actors and give back what they held."""
-        for process in self.processes:
-            ray.kill(process)
-        self.processes = ()
-        self._reservation.release()
+    @property
+    def _networks(self) -> list[Any]:
+        """References to the pretrained set."""
+        return [self._pretrained[member] for member in sorted(self._pretrained)]
 
-    def _iterate(self) -> Iterator[Progress | Evaluated]:
-        iterations = self.plan.config.condense.iterations
-        handles = self.processes[:-1]
-        collector = Collector(
-            iterations=iterations, num_groups=len(self.plan.groups), num_workers=len(handles)
-        )
-        loop = Loop(
-            handles,
-            Snapshots(self.processes[-1], iterations, self._marks),
-            collector,
-            at_block_end=self._copy_at,
-        )
+    def _iterate(self, began: float) -> Generator[RunnerEvent, None, bool]:
+        """Go through the iterations; whether all are finished, or there is room to grow."""
+        loop, collector = self._loop()
+        self._commits = Commits(self._saving, self._team, self._keeper, self._networks)
         reported = time.perf_counter()
+        busy = self.record.busy
         while not loop.complete:
             loop.step()
+            self.record.seconds = time.perf_counter() - began
+            self.record.busy = busy + loop.busy
             for progress in collector.due(time.perf_counter() - reported):
                 reported = time.perf_counter()
                 yield progress
-            yield from self._evaluations.finished(wait=False)
-        self.busy = loop.busy
+            for text in loop.news():
+                yield Announcement(text, warning=True)
+            yield from self._evaluate_copies(loop.iteration)
+            for event in self._commits.keep(loop.iteration, self.record.tally()):
+                yield event
+                if isinstance(event, Committed) and self._may_grow():
+                    return False
+        yield from self._end(began)
+        return True
 
-    def _copy_at(self, iteration: int, actor: Any) -> None:
-        """At a mark, have an actor copy its images; the last one's copy starts the evaluation."""
-        if iteration not in self._marks:
-            return
-        copies = self._copies.setdefault(iteration, [])
-        copies.append(actor.images.remote())
-        if len(copies) == len(self.processes) - 1:
-            images = actors.gather_images.options(num_cpus=0).remote(*self._copies.pop(iteration))
-            self._evaluations.submit(self._marks[iteration], images)
+    def _end(self, began: float) -> Iterator[RunnerEvent]:
+        """What the actors still have to give when all iterations are finished."""
+        handles = self.processes[:-1]
+        self._images, gathered = _gathered([actor.images.remote() for actor in handles])
+        fetch(gathered)
+        peaks = fetch([process.peak_memory_bytes.remote() for process in self.processes])
+        peak = sum(peaks) + peak_memory_bytes()
+        self.record.seconds = time.perf_counter() - began
+        self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak)
+        if self.plan.config.evaluation.repeats:  # else the results are written now
+            yield from self.commit(within_s=LAST_COMMIT_WITHIN_S)
+
+    def _loop(self) -> tuple[Loop, Collector]:
+        commit = self._loaded.commit if self._loaded else None
+        iterations, assignment = self.plan.config.condense.iterations, self._team.layout.assignment
+        at = [g.iteration for g in commit.groups] if commit else [0] * len(self.plan.groups)
+        *handles, queue = self.processes
+        collector = Collector(iterations=iterations, starts=at, num_workers=len(handles))
+        loop = Loop(
+            [
+                Start(handle, min(at[group] for group in own))
+                for handle, own in zip(handles, assignment, strict=True)
+            ],
+            Snapshots(queue, iterations, first=commit.queue.iteration if commit else 0),
+            collector,
+            hang_timeout_s=self.plan.config.machine.hang_timeout_s,
+        )
+        return loop, collector
+
+    def _evaluate_copies(self, iteration: int) -> Iterator[RunnerEvent]:
+        """Have copies evaluated that every actor has made by now."""
+        for mark, jobs in self._marks.items():
+            if mark > iteration or mark in self._forgotten:
+                continue
+            left = [job for job in jobs if job not in self.record.evaluated]
+            if not left:
+                self._forgotten.add(mark)
+                for actor in self._team.class_actors:
+                    actor.forget.remote(mark)
+            elif not self._evaluations.is_under_way(mark):
+                copies = [actor.copies.remote(mark) for actor in self._team.class_actors]
+                self._evaluations.submit(left, _gathered(copies)[0])
+        for event in self._evaluations.finished(wait_for=False):
+            # A lost one is tried again with new copies.
+            yield self._noted(event)
+
+    def _results(self) -> Iterator[RunnerEvent]:
+        """All results that are still to come, when nobody condenses any more."""
+        for event in self._evaluations.finished(wait_for=True):
+            yield self._noted(event)
+            if isinstance(event, LostEvaluation):
+                self._evaluations.submit([event.job], event.images)
+            elif self._commits is not None:
+                yield from self._commits.keep_results(self.record.tally())
+
+    def _noted(self, event: Evaluated | LostEvaluation) -> RunnerEvent:
+        if isinstance(event, LostEvaluation):
+            what = f"evaluation {event.job.repeat} of {event.job.subject}"
+            return self._failures.count([what], event.loss)
+        self.record.evaluated[event.job] = event.accuracy
+        return event
+
+    def _go_back(self) -> Iterator[Announcement]:
+        load = partial(self._team.load, self._keeper)
+        self._loaded, problems = self._saving.go_back(load)
+        for problem in problems:
+            yield Announcement(problem, warning=True)
+
+    def _start_team(self) -> Iterator[Announcement]:
+        while True:
+            try:
+                self._team.start(self.plan, self._networks, self._loaded)
+            except ActorLostError as loss:
+                yield self._failures.count(list(self._team.dismiss_lost()), loss)
+            except SeatsLostError as lack:
+                self._team.shrink()
+                actors_ = self._team.layout.actors
+                yield Announcement(f"{lack}: going on with {actors_} class actors", warning=True)
+                yield from self._go_back()
+            else:
+                self._forgotten = set()
+                yield Announcement(self._team.describe())
+                return
+
+    def _recover(self, loss: ActorLostError) -> Iterator[Announcement]:
+        """Replace who was lost, and have everybody go back to the last checkpoint."""
+        self._commits = None
+        self._evaluations.cancel()
+        yield self._failures.count(list(self._team.dismiss_lost()), loss)
+        yield from self._go_back()
+        at = self._loaded.commit.iteration if self._loaded else 0
+        yield Announcement(f"going on from iteration {at}")
+        yield from self._start_team()
+
+    def _may_grow(self) -> bool:
+        """Whether there is room for more class actors, and was none when it was tried last."""
+        layout, there = self._team.layout, _resources()
+        return there != self._outgrown and self._wanted() > layout.actors and free_room(layout)
+
+    def _wanted(self) -> int:
+        """Class actors that the user wants, or that fit the cluster as it is now."""
+        return lay_out(
+            self.plan.config.machine, num_groups=len(self.plan.groups), **_resources()
+        ).actors
+
+    def _grow(self) -> Iterator[Announcement]:
+        """Deal the groups to more class actors, from the checkpoint that was just made."""
+        before, self._outgrown = self._team.layout.actors, _resources()
+        self._commits = None
+        self._evaluations.cancel()
+        try:
+            self._team.resize(self._wanted())
+        except ResourceError:
+            self._team.resize(before)
+        yield Announcement(f"the cluster has grown: {self._team.layout.actors} class actors now")
+        yield from self._go_back()
+        yield from self._start_team()
+
+
+def _gathered(parts: Sequence[Any]) -> Any:
+    """References to all images, and to None when they are there.
+
+    They are on the driver's node: no other node's end takes them away.
+    """
+    return beside_the_driver(actors.gather_images).remote(*parts)
 
 
 def _inspect(
@@ -219,17 +404,6 @@ def _describe(layout: Layout, found: Sequence[Capabilities], own_cluster: bool) 
     names = ", ".join(sorted({place.name for place in found}))
     actors_ = f"{layout.actors} class actor{'s' * (layout.actors > 1)}"
     return f"Ray on {where}: {actors_} and the model queue, {', '.join(each)}, on {names}"
-
-
-def _describe_places(places: Sequence[actors.Place]) -> str:
-    """Where the class actors and, last, the queue run."""
-    names = [*(f"class actor {n}" for n in range(len(places) - 1)), "model queue"]
-    nodes = list(dict.fromkeys(place.node for place in places))
-    return "; ".join(
-        f"{name}: node {nodes.index(place.node)}, pid {place.pid}"
-        + (f", GPU {', '.join(map(str, place.gpus))}" if place.gpus else "")
-        for name, place in zip(names, places, strict=True)
-    )
 
 
 def _resources() -> dict[str, float]:

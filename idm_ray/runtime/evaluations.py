@@ -1,15 +1,26 @@
 """Evaluation as tasks: networks are trained and tested wherever there is room."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
+from idm_ray.errors import ActorLostError
 from idm_ray.layout import Layout
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.progress import Evaluated
 from idm_ray.runtime import actors
-from idm_ray.runtime.connection import fetch
+from idm_ray.runtime.connection import fetch, wait
+
+
+@dataclass(frozen=True, slots=True)
+class LostEvaluation:
+    """A network whose process was lost; `images` is the reference that it was given."""
+
+    job: EvaluationJob
+    images: Any
+    loss: ActorLostError
 
 
 class Evaluations:
@@ -28,19 +39,29 @@ class Evaluations:
             num_cpus=min(layout.threads, largest_node), num_gpus=layout.gpus_per_actor
         )
         self._plan = ray.put(plan)
-        self._jobs: dict[Any, EvaluationJob] = {}
+        self._jobs: dict[Any, tuple[EvaluationJob, Any]] = {}
 
     def submit(self, jobs: Sequence[EvaluationJob], images: Any) -> None:
         """Train one network for each job, on images given by reference."""
-        self._jobs |= {self._task.remote(self._plan, job, images): job for job in jobs}
+        for job in jobs:
+            self._jobs[self._task.remote(self._plan, job, images)] = job, images
 
-    def finished(self, *, wait: bool) -> Iterator[Evaluated]:
-        """Results that are there, or all that are still to come."""
+    def is_under_way(self, iteration: int) -> bool:
+        """Whether images of an iteration are being evaluated."""
+        return any(job.iteration == iteration for job, _ in self._jobs.values())
+
+    def finished(self, *, wait_for: bool) -> Iterator[Evaluated | LostEvaluation]:
+        """Results that are there, or all that are still to come, and those that were lost."""
         while self._jobs:
-            done, _ = ray.wait(list(self._jobs), timeout=None if wait else 0)
+            done = wait(list(self._jobs), timeout_s=None if wait_for else 0)
             if not done:
                 return
-            yield Evaluated(job=self._jobs.pop(done[0]), accuracy=fetch(done[0]))
+            for task in done:
+                job, images = self._jobs.pop(task)
+                try:
+                    yield Evaluated(job=job, accuracy=fetch(task))
+                except ActorLostError as loss:
+                    yield LostEvaluation(job, images, loss)
 
     def cancel(self) -> None:
         """Stop what is under way; nobody waits for it any more."""

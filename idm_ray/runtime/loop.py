@@ -1,26 +1,39 @@
 """The driver's loop: class actors go through the sequence of snapshots, each at its own pace."""
 
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from idm_ray.pace import CALLS_PER_ACTOR, iterations_per_call
+from idm_ray.errors import ActorLostError
+from idm_ray.pace import CALLS_PER_ACTOR, iterations_per_call, stragglers
 from idm_ray.progress import Busy, Collector
-from idm_ray.runtime.connection import fetch
+from idm_ray.runtime.connection import fetch, wait
 from idm_ray.runtime.snapshots import Block, Snapshots
+
+# Computing by which a class actor is judged slow: enough that hiccups do not matter.
+JUDGED_S = 30.0
+
+# How often calls that do not end are looked at.
+LOOK_S = 5.0
 
 
 class _ClassActor:
-    """What the driver knows of one class actor."""
+    """What the driver knows of one class actor.
 
-    def __init__(self, handle: Any) -> None:
+    Args:
+        handle: of the actor.
+        submitted: iteration after those that it was told to run.
+        finished: iteration after those that all its groups have reported.
+    """
+
+    def __init__(self, handle: Any, *, submitted: int, finished: int) -> None:
         self.handle = handle
-        self.submitted = 0
-        """Iterations it was told to run."""
-        self.finished = 0
-        """Iterations it has reported."""
+        self.submitted = submitted
+        self.finished = finished
         self.calls: deque[tuple[Any, Block]] = deque()
         """Calls under way, and what each goes through."""
         self.busy_s = 0.0
@@ -29,39 +42,62 @@ class _ClassActor:
         """Seconds of the longest chain of computing that led to where it is."""
         self.seconds_per_iteration = float("inf")
         """In its last call."""
+        self.judged_s, self.judged_classes = 0.0, 0
+        """What it computed since it was judged: seconds; classes times iterations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a class actor stands when a loop begins.
+
+    Attributes:
+        handle: of the actor.
+        iteration: of its group that is furthest behind.
+    """
+
+    handle: Any
+    iteration: int = 0
 
 
 class Loop:
     """Has class actors go through the snapshots, and tells a collector what everybody did.
 
     Args:
-        handles: of the class actors.
-        snapshots: what they consume.
+        starts: the class actors.
+        snapshots: what they consume, from an iteration that none of them is before.
         collector: of the same number of iterations.
         pace: seconds per iteration of the slowest process and the window -> iterations per call.
-        at_block_end: called with an iteration and an actor that was told to go that far and not
-            yet further.
+        hang_timeout_s: a process that finishes no call for so long is ended; 0: never.
     """
 
     def __init__(
         self,
-        handles: Sequence[Any],
+        starts: Sequence[Start],
         snapshots: Snapshots,
         collector: Collector,
         *,
         pace: Callable[[float, int], int] = iterations_per_call,
-        at_block_end: Callable[[int, Any], None] = lambda iteration, handle: None,
+        hang_timeout_s: float = 0.0,
     ) -> None:
-        self._actors = [_ClassActor(handle) for handle in handles]
+        self._actors = [
+            _ClassActor(start.handle, submitted=snapshots.first, finished=start.iteration)
+            for start in starts
+        ]
         self._snapshots = snapshots
         self._collector = collector
         self._pace = pace
-        self._at_block_end = at_block_end
+        self._watch = Watch(hang_timeout_s)
+        self._slow: set[int] = set()
 
     @property
     def complete(self) -> bool:
         """Whether everybody has done and reported everything."""
         return self._collector.complete and self._snapshots.complete
+
+    @property
+    def iteration(self) -> int:
+        """Iterations that every class actor has reported."""
+        return min(actor.finished for actor in self._actors)
 
     @property
     def busy(self) -> Busy:
@@ -73,21 +109,43 @@ class Loop:
         )
 
     def step(self) -> None:
-        """Tell everybody what to do next, wait until somebody has done something, and take it."""
+        """Tell everybody what to do next, wait until somebody has done something, and take it.
+
+        Raises:
+            ActorLostError: a process is gone, or hangs and was ended.
+        """
         seconds = max(
             self._snapshots.seconds_per_iteration,
             *(actor.seconds_per_iteration for actor in self._actors),
         )
-        needed = min(actor.finished for actor in self._actors)
+        # Groups may be beyond the first snapshots; their actors pass over those all the same.
+        needed = min(min(actor.finished, actor.submitted) for actor in self._actors)
         self._snapshots.advance(needed, self._pace(seconds, self._snapshots.window))
         for actor in self._actors:
             self._feed(actor)
-        done = _some_of([*self._snapshots.awaited(), *self._awaited()])
+        awaited = self._awaited()
+        done = set(wait(list(awaited), timeout_s=self._watch.look_s))
+        self._watch.look(awaited, done)
         for report in self._snapshots.collect(done):
             self._collector.add_queue(report)
         for actor in self._actors:
             if actor.calls and actor.calls[0][0] in done:
                 self._take(actor)
+
+    def news(self) -> Iterator[str]:
+        """What people should know: class actors that turn out to be slow, each once."""
+        if min(actor.judged_s for actor in self._actors) < JUDGED_S:
+            return
+        paces = [actor.judged_s / max(1, actor.judged_classes) for actor in self._actors]
+        for actor in self._actors:
+            actor.judged_s, actor.judged_classes = 0.0, 0
+        for number, factor in stragglers(paces).items():
+            if number not in self._slow:
+                self._slow.add(number)
+                yield (
+                    f"class actor {number} takes {factor:.1f} times as long for a class as the "
+                    "others, and the run goes at its pace"
+                )
 
     def _feed(self, actor: _ClassActor) -> None:
         """Give an actor its next blocks, as far as they are there."""
@@ -97,28 +155,68 @@ class Loop:
                 return
             actor.calls.append((actor.handle.run.remote(block.first, block.sequence), block))
             actor.submitted = block.last
-            self._at_block_end(block.last, actor.handle)
 
-    def _awaited(self) -> list[Any]:
-        """Each actor's oldest call."""
-        return [actor.calls[0][0] for actor in self._actors if actor.calls]
+    def _awaited(self) -> dict[Any, tuple[str, Any]]:
+        """Calls that are waited for, and whose they are: of an actor its oldest."""
+        queue = ("the model queue", self._snapshots.queue)
+        calls: dict[Any, tuple[str, Any]] = dict.fromkeys(self._snapshots.awaited(), queue)
+        for number, actor in enumerate(self._actors):
+            if actor.calls:
+                calls[actor.calls[0][0]] = (f"class actor {number}", actor.handle)
+        return calls
 
     def _take(self, actor: _ClassActor) -> None:
         """Take the report of an actor's oldest call."""
         call, block = actor.calls.popleft()
         report = fetch(call)
-        actor.finished = block.last
+        actor.finished = max(actor.finished, block.last)
         actor.busy_s += report.busy_s
         actor.path_s = max(actor.path_s, block.path_s) + report.busy_s
         self._snapshots.consumed(block, actor.path_s)
         actor.seconds_per_iteration = report.busy_s / (block.last - block.first)
+        actor.judged_s += report.busy_s
+        actor.judged_classes += sum(group.matching.size for group in report.groups)
         self._collector.add_worker(report)
 
 
-def _some_of(calls: list[Any]) -> set[Any]:
-    """The calls that are done; waits for the first one if none is."""
-    # One may be done, or many: all are taken, so that nobody's turn is missed.
-    done, _ = ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)
-    if not done:
-        done, _ = ray.wait(calls, num_returns=1, fetch_local=False)
-    return set(done)
+class Watch:
+    """Ends processes that hang.
+
+    Args:
+        timeout_s: after so long without finishing a call; 0: never.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._since: dict[Any, float] = {}
+
+    @property
+    def look_s(self) -> float | None:
+        """How often to look; None: no need."""
+        return min(self._timeout_s, LOOK_S) if self._timeout_s else None
+
+    def look(self, awaited: Mapping[Any, tuple[str, Any]], done: Collection[Any]) -> None:
+        """Look who is still waited for.
+
+        Args:
+            awaited: calls under way, each with the name and the handle of its process.
+            done: those of them that are over.
+
+        Raises:
+            ActorLostError: a process hung and was ended.
+        """
+        now = time.monotonic()
+        busy = {id(handle) for call, (_, handle) in awaited.items() if call in done}
+        self._since = {
+            call: self._since.get(call, now) if id(handle) not in busy else now
+            for call, (_, handle) in awaited.items()
+            if call not in done
+        }
+        for call, since in self._since.items():
+            if self._timeout_s and now - since > self._timeout_s:
+                name, handle = awaited[call]
+                ray.kill(handle)
+                raise ActorLostError(
+                    f"{name} finished nothing for {now - since:.0f} s, longer than "
+                    f"--hang-timeout-s {self._timeout_s:g}, and was ended"
+                )

@@ -21,7 +21,7 @@ from idm_ray.layout import cut_groups
 from idm_ray.pace import WINDOW
 from idm_ray.progress import Collector
 from idm_ray.runtime.connection import connect, fetch
-from idm_ray.runtime.loop import Loop
+from idm_ray.runtime.loop import Loop, Start
 from idm_ray.runtime.snapshots import Snapshots
 from idm_ray.workers import QueueWorkerReport, WorkerReport
 
@@ -98,7 +98,7 @@ class _IdleQueue:
         self._weights = np.zeros(num_weights, np.float32)
 
     def serve(
-        self, first: int, last: int
+        self, first: int, last: int, *, needed: int
     ) -> tuple[Sequence[Sequence[Snapshot]], QueueWorkerReport]:
         """One network for each iteration, copied as the real queue does."""
         sequence = [
@@ -204,11 +204,14 @@ def _iterate(case: Case, processes: Sequence[Any], iterations: int) -> float:
     """Seconds of some iterations."""
     *class_actors, queue = processes
     collector = Collector(
-        iterations=iterations, num_groups=len(case.groups), num_workers=len(class_actors)
+        iterations=iterations, starts=[0] * len(case.groups), num_workers=len(class_actors)
     )
     snapshots = Snapshots(queue, iterations)
     loop = Loop(
-        class_actors, snapshots, collector, pace=lambda seconds, window: case.iterations_per_call
+        [Start(actor) for actor in class_actors],
+        snapshots,
+        collector,
+        pace=lambda seconds, window: case.iterations_per_call,
     )
     began = time.perf_counter()
     while not loop.complete:

@@ -1,16 +1,26 @@
 """Reserves what a run needs of a cluster, or says what is missing."""
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from idm_ray import interruption
 from idm_ray.errors import ResourceError
 from idm_ray.layout import Layout
+
+# How often to ask whether a lost seat has been replaced.
+LOOK_EVERY_S = 0.5
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,8 +45,7 @@ class Reservation:
     """
 
     def __init__(self, layout: Layout, *, wait_s: float, may_grow: bool) -> None:
-        needs = {"CPU": layout.cpus_per_actor, "GPU": layout.gpus_per_actor}
-        actor = {name: amount for name, amount in needs.items() if amount}
+        actor = _needs(layout)
         # The queue takes no CPU of the cluster, so that a run fits on a single one. It takes its
         # own share of a GPU; without one it sits beside the first actor, where the data are.
         queue = {name: amount for name, amount in actor.items() if name == "GPU"}
@@ -62,11 +71,51 @@ class Reservation:
                 )
             yield Seat(options)
 
+    def is_whole(self, wait_s: float) -> bool:
+        """Whether every seat exists, or does again within a time: nodes come and go."""
+        deadline = time.monotonic() + wait_s
+        while self._group is not None:
+            if placement_group_table(self._group)["state"] == "CREATED":
+                break
+            if time.monotonic() > deadline:
+                return False
+            interruption.check()
+            time.sleep(LOOK_EVERY_S)
+        return True
+
     def release(self) -> None:
         """Give everything back; processes that still sit here are ended."""
         if self._group is not None:
             remove_placement_group(self._group)
             self._group = None
+
+
+def room(layout: Layout) -> int:
+    """How many class actors beside the queue the nodes that are alive have room for.
+
+    If nobody else has taken it; at most as many as the layout has, where actors need nothing.
+    """
+    actor = _needs(layout)
+    if not actor:
+        return layout.actors
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    seats = [
+        min(int((node.get(name, 0) + 1e-6) / amount) for name, amount in actor.items())
+        for node in nodes
+    ]
+    # The queue has a share of a GPU, but of no CPU.
+    return sum(seats) - ("GPU" in actor)
+
+
+def free_room(layout: Layout) -> bool:
+    """Whether there is room for one class actor more."""
+    free = ray.available_resources()
+    return all(free.get(name, 0) + 1e-6 >= amount for name, amount in _needs(layout).items())
+
+
+def _needs(layout: Layout) -> dict[str, float]:
+    needs = {"CPU": layout.cpus_per_actor, "GPU": layout.gpus_per_actor}
+    return {name: amount for name, amount in needs.items() if amount}
 
 
 def _reserve(bundles: list[dict[str, float]], wait_s: float) -> PlacementGroup:

@@ -1,6 +1,5 @@
 """The driver's side of the model queue: references to snapshots, made ahead of their use."""
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -57,17 +56,18 @@ class Snapshots:
     Args:
         queue: handle of the queue actor, which carries out calls in their order.
         iterations: of the run.
-        marks: iterations before which a block ends.
+        first: the iteration that the queue is at.
     """
 
-    def __init__(self, queue: Any, iterations: int, marks: Collection[int] = ()) -> None:
+    def __init__(self, queue: Any, iterations: int, *, first: int = 0) -> None:
+        self.queue = queue
         self._serve = queue.serve.options(num_returns=2)
-        self._finish = queue.finish
-        self._ends = sorted({*marks, iterations})
         self._iterations = iterations
         self.window = WINDOW
         """Iterations whose snapshots may exist at once."""
-        self._submitted = 0
+        self.first = first
+        """The iteration of the first snapshots."""
+        self._submitted = first
         self._calls: deque[_Call] = deque()
         self._judged: deque[float] = deque(maxlen=JUDGED_CALLS)
         self._consumed_s = np.zeros(iterations + 1)
@@ -94,15 +94,14 @@ class Snapshots:
             del self.served[first]
         while self._submitted < self._iterations:
             first = self._submitted
-            end = self._ends[bisect_right(self._ends, first)]
-            last = min(first + min(iterations_per_call, self.window), end)
+            last = min(first + min(iterations_per_call, self.window), self._iterations)
             if last > needed + self.window:
                 return
-            sequence, report = self._serve.remote(first, last)
+            sequence, report = self._serve.remote(first, last, needed=needed)
             self._calls.append(_Call(first, last, sequence, report))
             self._submitted = last
             if last == self._iterations:
-                self._calls.append(_Call(last, last, None, self._finish.remote()))
+                self._calls.append(_Call(last, last, None, self.queue.finish.remote()))
 
     def consumed(self, block: Block, path_s: float) -> None:
         """Take note that an actor has gone through a block, after so much computing in a chain."""

@@ -67,7 +67,9 @@ def make_config(**options):
     return CondenseConfig(**({"ipc": IPC, "seed": 5, "lr_img": 20.0} | options))
 
 
-def make_group(config, classes=range(CLASSES), *, first=None, network=None, real=real_batch):
+def make_group(
+    config, classes=range(CLASSES), *, first=None, network=None, real=real_batch, **more
+):
     classes = list(classes)
     return ClassGroup(
         config,
@@ -77,6 +79,7 @@ def make_group(config, classes=range(CLASSES), *, first=None, network=None, real
         network=network or DoubleNetwork(),
         real_batches=real,
         start=start()[classes] if first is None else first,
+        **more,
     )
 
 
@@ -184,8 +187,8 @@ def test_the_float32_network_comes_close_to_the_reference():
 def test_several_iterations_in_one_call_equal_single_calls():
     config = make_config()
     at_once, one_by_one = make_group(config), make_group(config)
-    report = at_once.run(3, sequence(3))
-    single = [one_by_one.run(3 + t, [s]) for t, s in enumerate(sequence(3))]
+    report = at_once.run(0, sequence(3))
+    single = [one_by_one.run(t, [s]) for t, s in enumerate(sequence(3))]
     assert at_once.images.equal(one_by_one.images)
     assert report.matching.shape == report.regularization.shape == (3, CLASSES)
     assert report.matching.dtype == np.float64
@@ -217,12 +220,53 @@ def test_a_restored_group_continues_with_the_same_bits(image_step):
     config = make_config(image_step=image_step)
     group, restored = make_group(config), make_group(config, first=torch.zeros_like(start()))
     group.run(0, sequence(2))
-    state = group.state_dict()
+    state = group.state()
     group.run(2, sequence(2))
-    restored.load_state_dict(state)
+    restored.restore(state)
     restored.run(2, sequence(2))
     assert restored.images.equal(group.images)
-    assert not restored.images.equal(state["images"])
+    assert not np.array_equal(restored.images, state.images)
+
+
+def test_a_state_that_was_taken_stays_what_it_was():
+    group = make_group(make_config())
+    group.run(0, sequence(1))
+    state = group.state()
+    images, velocity = state.images.copy(), state.velocity.copy()
+    group.run(1, sequence(2))
+    assert state.iteration == 1
+    np.testing.assert_array_equal(state.images, images)
+    np.testing.assert_array_equal(state.velocity, velocity)
+
+
+def test_finished_iterations_are_passed_over():
+    group, once = make_group(make_config()), make_group(make_config())
+    expected = once.run(0, sequence(4))
+    group.run(0, sequence(3))
+    again = group.run(0, sequence(4))
+    assert group.images.equal(once.images)
+    assert again.first_iteration == 3
+    np.testing.assert_array_equal(again.matching, expected.matching[3:])
+    assert group.run(0, sequence(2)).matching.shape == (0, 4)
+    assert group.iteration == 4
+
+
+def test_copies_are_kept_until_they_are_forgotten_and_outlive_a_restore():
+    def group():
+        return make_group(make_config(), copy_at=(1, 3))
+
+    first, stepwise = group(), group()
+    first.run(0, sequence(4))
+    assert sorted(first.state().copies) == [1, 3]
+    for t in range(4):
+        stepwise.run(t, sequence(4)[t : t + 1])
+        if t + 1 in (1, 3):
+            np.testing.assert_array_equal(first.state().copies[t + 1], stepwise.images)
+    restored = group()
+    restored.restore(first.state())
+    restored.forget(1)
+    assert sorted(restored.state().copies) == [3]
+    np.testing.assert_array_equal(restored.state().copies[3], first.state().copies[3])
 
 
 def test_the_start_is_copied():
@@ -275,13 +319,13 @@ def test_a_step_goes_downhill():
 def test_a_loss_that_is_not_finite_names_class_model_and_iteration():
     def broken(iteration, c):
         images, weights = real_batch(iteration, c)
-        return (images * float("nan") if (iteration, c) == (6, 2) else images), weights
+        return (images * float("nan") if (iteration, c) == (1, 2) else images), weights
 
     group = make_group(make_config(num_matched_models=2), [1, 2, 3], real=broken)
     with pytest.raises(NonFiniteLossError) as raised:
-        group.run(5, sequence(3, num_matched=2))
+        group.run(0, sequence(3, num_matched=2))
     assert str(raised.value) == (
-        "the loss of class 2 is not finite at iteration 6, matched on model 10, 11; lower lr_img "
+        "the loss of class 2 is not finite at iteration 1, matched on model 10, 11; lower lr_img "
         "or lambda_reg, or use precision float32"
     )
 

@@ -154,15 +154,14 @@ def test_a_restored_queue_continues_as_if_nothing_had_happened(queue_size):
     queue = make_queue(num_matched_models=2, **options)
     for iteration in range(17):
         queue.plan(iteration)
-    state = queue.state_dict()
     restored = make_queue(num_matched_models=2, **options)
-    restored.load_state_dict(state)
+    restored.restore(queue.ids, queue.next_id)
     expected = [queue.plan(i) for i in range(17, 60)]
     assert [restored.plan(i) for i in range(17, 60)] == expected
 
 
-def test_a_queue_s_state_is_plain_values_of_its_own():
-    queue = make_queue()
-    state = queue.state_dict()
-    queue.plan(0)
-    assert state == {"ids": [0, 1, 2], "next_id": 3}
+def test_a_look_ahead_changes_nothing():
+    queue, untouched = make_queue(), make_queue()
+    for iteration in range(40):
+        ahead = queue.peek(iteration)
+        assert ahead == queue.plan(iteration) == untouched.plan(iteration)

@@ -10,8 +10,8 @@ from idm_ray.algorithm.model_server import ModelServer, QueueReport
 from idm_ray.algorithm.model_start import draw_start
 from idm_ray.algorithm.networks import build_network, init_parameters
 from idm_ray.algorithm.numerics import Numerics
-from idm_ray.algorithm.pretraining import Pretrained
 from idm_ray.algorithm.randomness import generator
+from idm_ray.algorithm.state import Pretrained
 from idm_ray.algorithm.steps import TrainMetrics
 from idm_ray.config import QueueConfig
 from tests import reference
@@ -325,3 +325,89 @@ def test_the_batches_of_the_next_trainings_are_known_before(options, monkeypatch
         server.train(iteration)
         assert drawn == due
         drawn.clear()
+
+
+def run_from(server, first, last):
+    """Snapshots and reports of some iterations."""
+    return [(server.begin(i), server.train(i)) for i in range(first, last)]
+
+
+def assert_same_run(one, other):
+    assert len(one) == len(other)
+    for (snapshots, report), (other_snapshots, other_report) in zip(one, other, strict=True):
+        assert report == other_report
+        for a, b in zip(snapshots, other_snapshots, strict=True):
+            assert (a.model, a.accuracy, a.age) == (b.model, b.accuracy, b.age)
+            np.testing.assert_array_equal(a.weights, b.weights)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"accuracy_window": "last"},
+        {"accuracy_window": 4},
+        {"train_interval": 3},
+        {"queue_size": 0, "queue_init": 1},
+    ],
+)
+def test_a_restored_server_continues_with_the_same_bits(options):
+    server, other = make_server(**options), make_server(**options)
+    run_from(server, 0, 8)
+    server.release(8)
+    state, versions = server.state()
+    assert state.iteration == 8
+    other.restore(state, versions)
+    assert_same_run(run_from(server, 8, 15), run_from(other, 8, 15))
+
+
+def test_a_server_remembers_where_it_was_until_that_is_released():
+    server, other = make_server(), make_server()
+    everything = run_from(server, 0, 9)
+    assert server.state()[0].iteration == 0
+    server.release(4)
+    state, versions = server.state()
+    assert state.iteration == 4
+    other.restore(state, versions)
+    assert_same_run(run_from(other, 4, 9), everything[4:])
+
+
+def test_a_state_leaves_out_weights_that_are_known():
+    server = make_server()
+    run_from(server, 0, 5)
+    server.release(4)
+    versions = server.state()[1]
+    server.release(5)
+    later, changed = server.state(known=versions)
+    # Two networks are trained in an iteration, and none is pushed in this one.
+    assert len(changed) == 2
+    assert {model.version for model in later.models} <= versions.keys() | changed.keys()
+
+
+def test_a_state_during_training_is_that_before_it():
+    seen = []
+    server = make_server()
+
+    def spy(model, step):
+        seen.append(server.state())
+        return batches(model, step)
+
+    run_from(server, 0, 3)
+    server.release(3)
+    before, versions = server.state()
+    server._batches = spy
+    run_from(server, 3, 4)
+    assert len(seen) == 2 * SMALL["train_steps"]
+    for state, arrays in seen:
+        assert state == before
+        for key, version in arrays.items():
+            np.testing.assert_array_equal(version.weights, versions[key].weights)
+            np.testing.assert_array_equal(version.velocity, versions[key].velocity)
+
+
+def test_a_restored_server_of_pretrained_networks_needs_no_more_than_the_set():
+    server, other = (make_server(pretrained=pretrained_set()) for _ in range(2))
+    run_from(server, 0, 5)
+    server.release(5)
+    other.restore(*server.state())
+    assert_same_run(run_from(server, 5, 12), run_from(other, 5, 12))

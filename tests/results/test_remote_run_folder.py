@@ -1,9 +1,11 @@
 import json
 import tempfile
+from urllib.parse import urlsplit
 
 import pytest
 
 from idm_ray.errors import DataError, StorageError, UserError
+from idm_ray.results.metrics_log import MetricsLog
 from idm_ray.results.run_folder import RunFolder
 from idm_ray.storage import Location
 
@@ -21,7 +23,7 @@ def names(uri):
 
 def write_run(folder):
     folder.write_config({"ipc": 1})
-    folder.log({"iteration": 1})
+    MetricsLog(folder.metrics_path).add({"iteration": 1})
     folder.condensed_path.write_bytes(b"set")
     folder.gallery_path.write_bytes(b"png")
     folder.write_summary({"method": "idm"})
@@ -46,18 +48,121 @@ def test_a_run_is_uploaded_with_the_summary_last_and_its_working_folder_removed(
     assert folder.place == Location.at(uri)
 
 
-def test_publishing_uploads_what_is_there_and_again_what_has_changed(uri):
+def uploaded(store):
+    """Names of the files uploaded since the last call, in their order."""
+    requests = [path for method, path in store.proxy.requests if method in ("PUT", "POST")]
+    store.proxy.forget()
+    return list(dict.fromkeys(urlsplit(path).path.rpartition("/")[2] for path in requests))
+
+
+def test_publishing_uploads_what_is_there_and_again_what_has_changed(uri, store):
     folder = RunFolder.create(uri, overwrite=False)
+    store.proxy.forget()
     folder.write_config({"ipc": 1})
     folder.publish()
-    assert names(uri) == ["config.yaml"]
-    folder.log({"iteration": 1})
+    assert uploaded(store) == ["config.yaml"]
+    log = MetricsLog(folder.metrics_path)
+    for iteration in (1, 2):
+        log.add({"iteration": iteration})
+        folder.publish()
+        assert uploaded(store) == ["metrics.jsonl"]
+    folder.write_config({"ipc": 2})  # of the same size
+    folder.condensed_path.write_bytes(b"set")
     folder.publish()
-    folder.log({"iteration": 2})
+    assert uploaded(store) == ["config.yaml", "condensed.parquet"]
     folder.publish()
-    assert names(uri) == ["config.yaml", "metrics.jsonl"]
+    assert uploaded(store) == []
+    assert names(uri) == ["condensed.parquet", "config.yaml", "metrics.jsonl"]
     assert (Location.at(uri) / "metrics.jsonl").read_bytes().count(b"\n") == 2
+    assert (Location.at(uri) / "config.yaml").read_bytes() == b"ipc: 2\n"
     assert folder.path.is_dir()
+
+
+def test_what_was_uploaded_before_a_failure_is_not_uploaded_again(uri, store):
+    folder = RunFolder.create(uri, overwrite=False)
+    write_run(folder)
+    store.proxy.fail(503, methods="POST", after=4)
+    with pytest.raises(StorageError):
+        folder.publish()
+    store.proxy.heal()
+    store.proxy.forget()
+    folder.publish()
+    assert uploaded(store) == ["gallery.png", "metrics.jsonl", "summary.json"]
+
+
+# --- A run that is there ---
+
+
+def test_an_unfinished_run_is_copied_to_a_new_working_folder_and_goes_on_from_there(uri, store):
+    with RunFolder.create(uri, overwrite=False) as folder:
+        folder.write_config({"ipc": 1})
+        MetricsLog(folder.metrics_path).add({"iteration": 1})
+        folder.publish()
+    with RunFolder.open(uri) as again:
+        again.lock()
+        assert again.path != folder.path
+        assert again.place == Location.at(uri)
+        assert again.checkpoints == Location.at(f"{uri}/checkpoints")
+        assert not again.is_complete
+        assert sorted(path.name for path in again.path.iterdir()) == [
+            "config.yaml",
+            "metrics.jsonl",
+        ]
+        store.proxy.forget()
+        again.publish()
+        assert uploaded(store) == []
+        MetricsLog(again.metrics_path).add({"iteration": 2})
+        again.publish()
+        assert uploaded(store) == ["metrics.jsonl"]
+    assert (Location.at(uri) / "metrics.jsonl").read_bytes().count(b"\n") == 2
+
+
+def test_a_complete_run_is_read_back_whole(uri):
+    folder = RunFolder.create(uri, overwrite=False)
+    write_run(folder)
+    content = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    folder.hand_over()
+    with RunFolder.open(uri) as again:
+        assert again.is_complete
+        assert {path.name: path.read_bytes() for path in again.path.iterdir()} == content
+
+
+def test_a_working_folder_is_removed_at_the_end_unless_some_of_it_is_nowhere_else(uri, tmp_path):
+    with RunFolder.create(uri, overwrite=False) as folder:
+        folder.write_config({"ipc": 1})
+    assert folder.path.exists()
+    with folder:
+        folder.publish()
+    assert not folder.path.exists()
+    with RunFolder.open(uri) as again:
+        assert again.path.exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [None, "notes.txt"])
+def test_a_uri_without_a_run_is_refused(uri, tmp_path, name):
+    if name is not None:
+        (Location.at(uri) / name).write_text("mine")
+    found = "none" if name is None else "one without config.yaml"
+    with pytest.raises(UserError, match=f"expected the folder of a run at {uri}, found {found};"):
+        RunFolder.open(uri)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_fails_while_a_run_is_read_leaves_no_working_folder(uri, store, tmp_path):
+    with RunFolder.create(uri, overwrite=False) as folder:
+        write_run(folder)
+        folder.publish()
+    store.proxy.fail(503, after=6)
+    with pytest.raises(StorageError):
+        RunFolder.open(uri)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_config_is_named_with_its_uri(uri):
+    (Location.at(uri) / "config.yaml").write_text("options: 3")
+    with RunFolder.open(uri) as folder, pytest.raises(UserError, match=f" in {uri}/config.yaml, "):
+        folder.read_config()
 
 
 def test_a_local_run_is_published_where_it_is(tmp_path):
@@ -83,6 +188,7 @@ def test_overwriting_removes_the_run_and_no_other_object(uri):
     write_run(folder)
     folder.hand_over()
     (Location.at(uri) / "notes.txt").write_text("mine")
+    (folder.checkpoints / "10" / "group-0").write_text("old")
     RunFolder.create(uri, overwrite=True)
     assert names(uri) == ["notes.txt"]
 

@@ -1,10 +1,14 @@
 """Small runs, for the tests of this folder."""
 
+from idm_ray.checkpoints.folder import CheckpointFolder
+from idm_ray.checkpoints.saving import Saving
+from idm_ray.checks import Interval
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import open_dataset
 from idm_ray.layout import settle
 from idm_ray.results.condensed import read_arrays
 from idm_ray.run import condense
+from idm_ray.storage import Location
 
 TINY = {
     "data": "digits",
@@ -28,6 +32,19 @@ def settled(**options):
     config = RunConfig.from_flat({**TINY, **options})
     info = open_dataset(config.data).info
     return settle(config, info.image_shape, info.num_classes), info
+
+
+def begin(runner, folder):
+    """Start a runner that writes its checkpoints to a folder; the reports of pretraining."""
+    saving = Saving(
+        CheckpointFolder(Location.at(folder)),
+        Interval(seconds=300.0),
+        num_groups=len(runner.plan.groups),
+    )
+    list(runner.restore(saving))
+    reports = list(runner.pretrain())
+    list(runner.start())
+    return reports
 
 
 def pixels_of(folder, **options):

@@ -7,8 +7,9 @@ import ray
 from idm_ray.algorithm.class_group import GroupReport
 from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.algorithm.steps import TrainMetrics
+from idm_ray.pace import WINDOW
 from idm_ray.progress import Busy, Collector
-from idm_ray.runtime.loop import Loop
+from idm_ray.runtime.loop import Loop, Start
 from idm_ray.runtime.snapshots import Snapshots
 from idm_ray.workers import QueueWorkerReport, WorkerReport
 
@@ -17,7 +18,11 @@ from idm_ray.workers import QueueWorkerReport, WorkerReport
 class NotingQueue:
     """Serves the numbers of iterations instead of networks."""
 
-    def serve(self, first, last):
+    def __init__(self):
+        self.calls = []
+
+    def serve(self, first, last, *, needed):
+        self.calls.append((first, last, needed))
         reports = tuple(
             QueueReport(iteration=i, size=1, ages=(0,), accuracies=(0,), trained=TrainMetrics())
             for i in range(first, last)
@@ -26,6 +31,9 @@ class NotingQueue:
 
     def finish(self):
         return QueueWorkerReport(iterations=(), busy_s=0.25)
+
+    def told(self):
+        return self.calls
 
 
 @ray.remote(num_cpus=0)
@@ -55,30 +63,31 @@ def processes():
         ray.kill(process)
 
 
-def run_loop(processes, iterations, *, pace, marks=(), busy_s=(1.0, 2.0)):
+def make_loop(processes, iterations, *, pace, first=0, at=(0, 0), hang_timeout_s=0.0):
     *actors, queue = processes
-    ray.get([a.start.remote(n, s) for n, (a, s) in enumerate(zip(actors, busy_s, strict=True))])
-    snapshots = Snapshots(queue, iterations, marks)
-    collector = Collector(iterations=iterations, num_groups=len(actors), num_workers=len(actors))
-    ends = []
-    loop = Loop(
-        actors,
+    snapshots = Snapshots(queue, iterations, first=first)
+    collector = Collector(iterations=iterations, starts=at, num_workers=len(actors))
+    starts = [Start(actor, iteration) for actor, iteration in zip(actors, at, strict=True)]
+    return (
+        Loop(starts, snapshots, collector, pace=pace, hang_timeout_s=hang_timeout_s),
         snapshots,
         collector,
-        pace=pace,
-        at_block_end=lambda iteration, actor: ends.append(
-            (iteration, actor.told.remote() if iteration in marks else None)
-        ),
     )
+
+
+def run_loop(processes, iterations, *, busy_s=(1.0, 2.0), **how):
+    actors = processes[:-1]
+    ray.get([a.start.remote(n, s) for n, (a, s) in enumerate(zip(actors, busy_s, strict=True))])
+    loop, snapshots, collector = make_loop(processes, iterations, **how)
     while not loop.complete:
         loop.step()
         assert len(snapshots.served) <= snapshots.window
-    return loop, snapshots, collector, ray.get([actor.told.remote() for actor in actors]), ends
+    return loop, snapshots, collector, ray.get([actor.told.remote() for actor in actors])
 
 
 @pytest.mark.parametrize("per_call", [1, 3, 8, 1000])
 def test_every_actor_goes_through_all_iterations_in_order(processes, per_call):
-    _, _, collector, told, _ = run_loop(processes, 37, pace=lambda seconds, window: per_call)
+    _, _, collector, told = run_loop(processes, 37, pace=lambda seconds, window: per_call)
     for blocks in told:
         assert [i for first, last in blocks for i in range(first, last)] == list(range(37))
         assert max(last - first for first, last in blocks) == min(per_call, 16)
@@ -87,13 +96,42 @@ def test_every_actor_goes_through_all_iterations_in_order(processes, per_call):
     assert progress.losses["matching_loss"] == len(told)
 
 
-def test_blocks_end_at_marks_where_what_is_submitted_sees_exactly_what_came_before(processes):
-    _, _, _, told, ends = run_loop(processes, 20, pace=lambda seconds, window: 8, marks={3, 15})
+def test_a_loop_that_begins_late_asks_for_no_earlier_iteration(processes):
+    loop, _, collector, told = run_loop(
+        processes, 20, pace=lambda seconds, window: 3, first=7, at=(8, 11)
+    )
     for blocks in told:
-        assert {3, 15, 20} <= {last for _, last in blocks}
-    for mark in (3, 15):
-        seen = ray.get([there for iteration, there in ends if iteration == mark])
-        assert [blocks[-1][1] for blocks in seen] == [mark, mark]
+        assert [i for first, last in blocks for i in range(first, last)] == list(range(7, 20))
+    assert loop.iteration == 20
+    # What came before, not everybody reports.
+    (progress,) = collector.due(1.0)
+    assert progress.losses["matching_loss"] == len(told)
+
+
+def test_the_queue_is_told_what_nobody_needs_any_more(processes):
+    before = len(ray.get(processes[-1].told.remote()))
+    run_loop(processes, 40, pace=lambda seconds, window: 4)
+    calls = ray.get(processes[-1].told.remote())[before:]
+    assert calls[0] == (0, 4, 0)
+    for first, last, needed in calls:
+        assert needed <= first
+        assert last <= needed + WINDOW
+    assert [needed for *_, needed in calls] == sorted(needed for *_, needed in calls)
+    assert calls[-1][2] >= 40 - 2 * WINDOW
+
+
+def test_a_straggler_is_told_of_once(processes):
+    loop, *_ = run_loop(processes, 30, pace=lambda seconds, window: 1, busy_s=(1.0, 3.0))
+    assert list(loop.news()) == [
+        "class actor 1 takes 3.0 times as long for a class as the others, and the run goes at its "
+        "pace"
+    ]
+    assert list(loop.news()) == []
+
+
+def test_hiccups_of_a_short_time_are_not_judged(processes):
+    loop, *_ = run_loop(processes, 9, pace=lambda seconds, window: 1, busy_s=(1.0, 3.0))
+    assert list(loop.news()) == []
 
 
 def test_the_pace_is_that_of_the_slowest_process_once_all_are_known(processes):

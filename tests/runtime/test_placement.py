@@ -9,14 +9,14 @@ import ray
 
 from idm_ray.errors import ResourceError
 from idm_ray.runtime.driver import RayRunner
-from tests.runtime.running import settled
+from tests.runtime.running import begin, settled
 
 
-def gpus_of_a_run(**options):
+def gpus_of_a_run(folder, **options):
     """The GPUs of each class actor and, last, of the queue, asked of the actors themselves."""
     runner = RayRunner(*settled(**options), {}, pixels=0)
     try:
-        runner.start()
+        begin(runner, folder)
         places = ray.get([handle.place.remote() for handle in runner.processes])
         list(runner.condense())
     finally:
@@ -24,23 +24,23 @@ def gpus_of_a_run(**options):
     return [place.gpus for place in places]
 
 
-def test_three_class_actors_and_the_queue_hold_four_different_gpus():
-    gpus = gpus_of_a_run(actors=3, iterations=2)
+def test_three_class_actors_and_the_queue_hold_four_different_gpus(tmp_path):
+    gpus = gpus_of_a_run(tmp_path, actors=3, iterations=2)
     assert [len(own) for own in gpus] == [1, 1, 1, 1]
     assert len({own[0] for own in gpus}) == 4
 
 
-def test_with_half_a_gpu_each_they_share_two():
-    gpus = [own[0] for own in gpus_of_a_run(actors=3, gpus_per_actor=0.5, iterations=2)]
+def test_with_half_a_gpu_each_they_share_two(tmp_path):
+    gpus = [own[0] for own in gpus_of_a_run(tmp_path, actors=3, gpus_per_actor=0.5, iterations=2)]
     assert sorted(gpus.count(gpu) for gpu in set(gpus)) == [2, 2]
 
 
-def test_without_gpus_wanted_none_is_held():
-    assert gpus_of_a_run(actors=2, gpus_per_actor=0, iterations=2) == [(), (), ()]
+def test_without_gpus_wanted_none_is_held(tmp_path):
+    assert gpus_of_a_run(tmp_path, actors=2, gpus_per_actor=0, iterations=2) == [(), (), ()]
 
 
-def test_a_run_gives_all_its_resources_back():
-    gpus_of_a_run(actors=3, iterations=2)
+def test_a_run_gives_all_its_resources_back(tmp_path):
+    gpus_of_a_run(tmp_path, actors=3, iterations=2)
     # Resources come back a moment after their processes are gone.
     ready = ray.util.placement_group([{"CPU": 1, "GPU": 1}] * 4)
     assert ready.wait(timeout_seconds=30)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import ray
 
-from idm_ray.algorithm.pretraining import Pretrained
+from idm_ray.algorithm.state import Pretrained
 from idm_ray.errors import NonFiniteLossError
 from idm_ray.progress import Announcement
 from idm_ray.run import condense
 from idm_ray.runtime.driver import RayRunner
-from tests.runtime.running import TINY, pixels_of, settled
+from tests.runtime.running import TINY, begin, pixels_of, settled
 
 PRETRAINED = {"pretrained": 5, "pretrain_steps": 4, "pretrained_classes": 4}
 
@@ -48,7 +48,7 @@ def weights_in(value):
     return sum(map(weights_in, value)) if isinstance(value, list | tuple) else 0
 
 
-def test_weights_go_to_the_queue_by_reference_and_never_through_the_driver(monkeypatch):
+def test_weights_go_to_the_queue_by_reference_and_never_through_the_driver(monkeypatch, tmp_path):
     fetched, get = [], ray.get
 
     def watched(references):
@@ -58,8 +58,7 @@ def test_weights_go_to_the_queue_by_reference_and_never_through_the_driver(monke
     monkeypatch.setattr(ray, "get", watched)
     runner = RayRunner(*settled(actors=2, gpus_per_actor=0, **PRETRAINED), {}, pixels=0)
     try:
-        reports = list(runner.pretrain())
-        runner.start()
+        reports = begin(runner, tmp_path)
         for _ in runner.condense():
             pass
     finally:

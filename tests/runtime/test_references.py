@@ -30,7 +30,7 @@ def test_fetched_weights_are_read_only_views_of_shared_memory():
     plan = Plan(config=config, info=info, numerics=Numerics())
     queue = actors.QueueActor.options(num_cpus=0).remote()
     ray.get(queue.start.remote(plan))
-    reference, _ = queue.serve.options(num_returns=2).remote(0, 1)
+    reference, _ = queue.serve.options(num_returns=2).remote(0, 1, needed=0)
     writeable, owns, refusal = ray.get(look_at.remote(reference))
     assert not writeable
     assert not owns
@@ -46,7 +46,7 @@ import dataclasses, sys
 import numpy as np, ray
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.runtime.driver import RayRunner
-from tests.runtime.running import settled
+from tests.runtime.running import begin, settled
 
 def array_bytes(value):
     if isinstance(value, np.ndarray):
@@ -70,7 +70,7 @@ config, info = settled(
     lambda_reg=0.0, partition=1, batch_real=2, classes_per_group=1, gpus_per_actor=0, actors=1,
 )
 runner = RayRunner(config, info, {}, pixels=0)
-runner.start()
+begin(runner, sys.argv[3])
 for event in runner.condense():
     pass
 runner.close()
@@ -95,7 +95,7 @@ def test_the_memory_of_the_driver_does_not_depend_on_the_size_of_the_model(tmp_p
 
 def driver_of_a_run(data, network):
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(data), network],
+        [sys.executable, "-c", MEASURED, str(data), network, str(data / "checkpoints")],
         env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
         capture_output=True,
         text=True,

@@ -1,0 +1,254 @@
+"""Carries a run out, from wherever it stands to its end, and leaves its folder as it should be."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from idm_ray.checkpoints.saving import Saving
+from idm_ray.config import RunConfig
+from idm_ray.errors import DataError, NonFiniteLossError, StorageError
+from idm_ray.layout import Crew
+from idm_ray.plan import EvaluationJob, Plan, copy_at
+from idm_ray.pretrained import PretrainReport
+from idm_ray.progress import (
+    Advanced,
+    Announcement,
+    Committed,
+    Evaluated,
+    Progress,
+    Record,
+    RunnerEvent,
+)
+from idm_ray.report import (
+    SUBJECTS,
+    PushLog,
+    RateMeter,
+    commit_line,
+    make_card,
+    metrics_line,
+    pretrained_line,
+    pretrained_text,
+    summarise,
+)
+from idm_ray.results.card import Card
+from idm_ray.results.condensed import replace_card
+from idm_ray.results.metrics_log import MetricsLog
+from idm_ray.results.run_folder import RunFolder
+from idm_ray.storage import Location
+from idm_ray.workers import Images
+
+# A process that is told to end has little time left: whoever told it will not wait for long.
+STOP_COMMIT_WITHIN_S = 6.0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Condensation or evaluation begins: `total` iterations or networks, of which some are done."""
+
+    what: str
+    total: int
+    done: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is over."""
+
+    folder: Path | Location
+    """A path, unless the run lies in an object store."""
+    summary: Mapping[str, Any]
+
+
+Event = Announcement | Started | Advanced | Progress | Evaluated | Committed | Finished
+Listener = Callable[[Event], None]
+
+
+class Runner(Protocol):
+    """What runs a settled config: `LocalRunner` or `RayRunner`."""
+
+    plan: Plan
+    crew: Crew
+    """The processes it has."""
+    where: str
+    """Which processes on what hardware, in one line; also among the notes."""
+    processors: tuple[str, ...]
+    """What the processes compute on, by name; once each."""
+    notes: tuple[str, ...]
+    record: Record
+    """What the run has to show so far."""
+
+    def restore(self, saving: Saving) -> Iterator[Announcement]:
+        """Take up the newest checkpoint that is whole, if there is one; before all else."""
+
+    def pretrain(self) -> Iterator[PretrainReport]:
+        """Train the networks that the queue's start from, or find them kept; before `start`."""
+
+    def start(self) -> Iterator[Announcement]:
+        """Start what condenses."""
+
+    def condense(self) -> Iterator[RunnerEvent]:
+        """Run all iterations that are left."""
+
+    def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
+        """Make a checkpoint of what is finished, now."""
+
+    def adopt(self, images: Images) -> None:
+        """Take finished images (N, C, H, W) instead of condensing some."""
+
+    def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[RunnerEvent]:
+        """Train and test networks, but for those that have been already."""
+
+    def write(self, folder: Path, card: Card) -> None:
+        """Write the condensed set and its gallery."""
+
+    def close(self) -> None:
+        """Let go of all resources."""
+
+
+class Execution:
+    """One run, whose runner and folder are there.
+
+    Args:
+        runner: ready.
+        folder: locked; new, or that of the run that is to go on.
+        saving: the run's checkpoints.
+        listener: is told what happens.
+    """
+
+    def __init__(
+        self, runner: Runner, folder: RunFolder, saving: Saving, listener: Listener
+    ) -> None:
+        self._runner = runner
+        self._folder = folder
+        self._saving = saving
+        self._listener = listener
+        self._log: MetricsLog
+        self._began = 0.0
+
+    def run(self) -> Finished:
+        """Run to the end; when that is not reached, what is finished is kept.
+
+        Raises:
+            NonFiniteLossError: the images diverged.
+            ActorLostError: more processes were lost than may be.
+            StorageError, OSError: the results could not be written.
+        """
+        try:
+            return self._run()
+        except (KeyboardInterrupt, SystemExit):
+            self._tell(self._runner.commit(within_s=STOP_COMMIT_WITHIN_S))
+            self._say_how_to_go_on()
+            raise
+        except NonFiniteLossError:
+            raise
+        except Exception:
+            self._say_how_to_go_on()
+            raise
+
+    def _run(self) -> Finished:
+        runner, folder = self._runner, self._folder
+        if folder.remote:
+            self._say(f"until it is uploaded, the run is in {folder.path}")
+        self._log = MetricsLog(folder.metrics_path)
+        self._tell(runner.restore(self._saving))
+        for report in runner.pretrain():
+            self._add_line(pretrained_line(report))
+            self._say(pretrained_text(report))
+        self._tell(runner.start())
+        self._condense()
+        # The result is safe before its evaluation, which takes longer than condensing small sets.
+        runner.write(folder.path, make_card(runner.plan, evaluation=None))
+        self._publish()
+        summary = summarise(runner.plan, runner.record, self._evaluate())
+        self._log.flush()
+        card = make_card(runner.plan, evaluation=summary["evaluation"])
+        replace_card(folder.condensed_path, card)
+        folder.write_summary(summary)
+        folder.hand_over()
+        self._saving.folder.remove()
+        finished = Finished(folder.place, summary)
+        self._listener(finished)
+        return finished
+
+    def _condense(self) -> None:
+        runner = self._runner
+        last = self._saving.last
+        done = last.iteration if last else 0
+        total = runner.plan.config.condense.iterations
+        if done:
+            self._say(f"going on from iteration {done} of {total}")
+        self._began = time.perf_counter() - runner.record.seconds
+        self._rate = RateMeter(runner.plan, done, runner.record.seconds)
+        self._pushes = PushLog(runner.plan)
+        self._listener(Started("condense", total, done))
+        self._tell(runner.condense())
+
+    def _evaluate(self) -> dict[str, list[float]]:
+        """Accuracies by subject, in the order of the repeats."""
+        jobs = final_jobs(self._runner.plan.config)
+        self._listener(Started("evaluate", len(jobs)))
+        self._tell(self._runner.evaluate(jobs))
+        accuracies: dict[str, list[float]] = {}
+        for job in jobs:
+            accuracies.setdefault(job.subject, []).append(self._runner.record.evaluated[job])
+        return accuracies
+
+    def _tell(self, events: Iterable[RunnerEvent]) -> None:
+        """Log what happens and pass it on."""
+        for event in events:
+            seconds = time.perf_counter() - self._began
+            if isinstance(event, Progress):
+                for pushed in self._pushes.up_to(event):
+                    self._add_line(pushed)
+                self._add_line(metrics_line(event, seconds) | self._rate.measure(event, seconds))
+                for note in event.notes:
+                    self._say(note, warning=True)
+            elif isinstance(event, Evaluated):
+                self._add_line(metrics_line(event, seconds))
+            elif isinstance(event, Committed):
+                self._add_line(commit_line(event))
+                self._publish()
+            self._listener(event)
+
+    def _add_line(self, line: Mapping[str, Any]) -> None:
+        """Log a report; people are told of a disk that fails, and that it works again."""
+        if told := self._log.add(line):
+            self._say(told, warning=True)
+
+    def _publish(self) -> None:
+        """Publish what is there; a failure now need not be one at the end."""
+        try:
+            self._folder.publish()
+        except (DataError, StorageError) as error:
+            self._say(f"the upload will be tried again: {error}", warning=True)
+
+    def _say(self, text: str, *, warning: bool = False) -> None:
+        self._listener(Announcement(text, warning=warning))
+
+    def _say_how_to_go_on(self) -> None:
+        last = self._saving.last
+        place = self._folder.place
+        where = f"from iteration {last.iteration}" if last else "from its beginning"
+        self._say(f"the run goes on {where} with: idm-ray resume {place}")
+
+
+def marks(config: RunConfig) -> dict[int, tuple[EvaluationJob, ...]]:
+    """Evaluations during the run: after which iteration, and which networks."""
+    repeats = config.evaluation.repeats
+    return {iteration: _jobs("condensed", repeats, iteration) for iteration in copy_at(config)}
+
+
+def final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
+    """Networks to train at the end; the longest first, so that they do not finish last."""
+    repeats, iterations = config.evaluation.repeats, config.condense.iterations
+    whole = _jobs("whole", 1 if repeats and config.evaluation.whole_epochs else 0, iterations)
+    return sum((_jobs(subject, repeats, iterations) for subject in SUBJECTS), whole)
+
+
+def _jobs(subject: Any, repeats: int, iteration: int) -> tuple[EvaluationJob, ...]:
+    return tuple(
+        EvaluationJob(subject=subject, repeat=repeat, iteration=iteration)
+        for repeat in range(repeats)
+    )

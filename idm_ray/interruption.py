@@ -1,0 +1,29 @@
+"""Signals that end a run, put off while they would come at a bad moment.
+
+A signal is the process's own affair, and so is what is kept here.
+"""
+
+_noted: BaseException | None = None
+_held = False
+
+
+def hold() -> None:
+    """From now on, an end that is asked for comes at the next `check`, and not before."""
+    global _held  # noqa: PLW0603 -- signals are global to the process
+    _held = True
+
+
+def end(reason: BaseException) -> None:
+    """End what goes on: raise `reason`, now or at the next `check`; when asked again, now."""
+    global _noted  # noqa: PLW0603
+    if not _held or _noted is not None:
+        raise reason
+    _noted = reason
+
+
+def check() -> None:
+    """Raise what `end` was called with, if it was."""
+    global _noted
+    if _noted is not None:
+        reason, _noted = _noted, None
+        raise reason

@@ -1,0 +1,140 @@
+"""metrics.jsonl: one JSON line for each report of a run, in the order in which they were made.
+
+A run that goes back to its last checkpoint reports once more what it has reported already, with the
+same numbers. So nothing is ever cut from the log: a report that is there is left out, and what
+tells one report from another is said here.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from io import FileIO
+from pathlib import Path
+from typing import Any, Final
+
+# By what a report is known: the first of these that it has.
+_PROGRESS: Final = ("iteration",)
+_KEYS: Final = (("pretrained",), ("pushed",), ("subject", "repeat", "iteration"), _PROGRESS)
+
+
+class MetricsLog:
+    """The log of a run, which one process writes.
+
+    A line that cannot be written is kept in memory and tried again with the next one; the file
+    never holds a part of a line for longer than the disk takes to become writable.
+
+    Args:
+        path: of the file; it need not exist. The part of a line at its end, left by a process that
+            was killed, is cut off. Other lines that cannot be read are kept and ignored.
+
+    Raises:
+        OSError: it exists and cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._there: set[tuple[Any, ...]] = set()
+        self._progress: tuple[Any, ...] = (0,)
+        self._waiting: list[bytes] = []
+        self._end = 0
+        if path.exists():
+            content = path.read_bytes()
+            self._end = content.rfind(b"\n") + 1
+            for report in _readable(content[: self._end]):
+                self._remember(report)
+            if self._end < len(content):
+                self._mend()
+
+    def add(self, report: Mapping[str, Any]) -> str | None:
+        """Append a report, unless it is there; on return, the system has it or it is kept.
+
+        Returns:
+            What people should know: once that lines cannot be written, and once that they can
+            again; None otherwise.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        try:
+            line = json.dumps(report, allow_nan=False).encode() + b"\n"
+        except ValueError as error:
+            raise ValueError(f"expected finite numbers in a report, found {report}") from error
+        if not self._remember(report):
+            return None
+        had_failed = bool(self._waiting)
+        self._waiting.append(line)
+        try:
+            self.flush()
+        except OSError as error:
+            told = f"cannot write to {self._path} ({error.strerror}): its lines are kept, and tried"
+            return None if had_failed else f"{told} again with the next"
+        return f"{self._path} can be written to again and is complete" if had_failed else None
+
+    def flush(self) -> None:
+        """Write the lines that could not be written yet, if there are any.
+
+        Raises:
+            OSError: they still cannot; names the file. They are kept.
+        """
+        if not self._waiting:
+            return
+        content = b"".join(self._waiting)
+        try:
+            with self._opened() as file:
+                rest = content
+                # Unbuffered and at once, so that a killed run leaves whole lines; a disk that
+                # fills up takes a part without an error, and refuses the next.
+                while rest:
+                    rest = rest[file.write(rest) :]
+        except OSError as error:
+            self._mend()
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        # Not before it is closed: some file systems notice only then that the disk is full.
+        self._end += len(content)
+        self._waiting.clear()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[FileIO]:
+        """The file, open to append to its last whole line."""
+        with open(self._path, "ab", buffering=0) as file:
+            size = file.seek(0, os.SEEK_END)
+            if size > self._end:
+                file.truncate(self._end)
+            self._end = min(size, self._end)
+            yield file
+
+    def _mend(self) -> None:
+        """Cut off a part of a line, if the disk lets us; if not, the next write does."""
+        with contextlib.suppress(OSError), self._opened():
+            pass
+
+    def _remember(self, report: Mapping[str, Any]) -> bool:
+        """Whether the report is a new one; from now on it is not.
+
+        Progress is the mean over the iterations since the line before, so it has to go beyond that.
+        """
+        names, about = _key(report)
+        if names == _PROGRESS:
+            is_new = about > self._progress
+            self._progress = max(about, self._progress)
+        else:
+            is_new = not names or (names, about) not in self._there
+            self._there.add((names, about))
+        return is_new
+
+
+def _key(report: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    """What a report is about, as names and values; none for a kind that is not known here."""
+    for names in _KEYS:
+        if all(isinstance(report.get(name), str if name == "subject" else int) for name in names):
+            return names, tuple(report[name] for name in names)
+    return (), ()
+
+
+def _readable(content: bytes) -> Iterator[Mapping[str, Any]]:
+    for line in content.split(b"\n"):
+        with contextlib.suppress(ValueError, RecursionError):
+            report = json.loads(line)
+            if isinstance(report, dict):
+                yield report

@@ -1,0 +1,34 @@
+import pytest
+
+from idm_ray import interruption
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Nothing is held and nothing noted, neither before nor after a test."""
+    monkeypatch.setattr(interruption, "_held", False)
+    monkeypatch.setattr(interruption, "_noted", None)
+
+
+def test_an_end_comes_at_once_where_nothing_is_held():
+    interruption.check()
+    with pytest.raises(SystemExit):
+        interruption.end(SystemExit(143))
+    interruption.check()
+
+
+def test_an_end_that_is_held_comes_at_the_next_check_and_once():
+    interruption.hold()
+    reason = SystemExit(143)
+    interruption.end(reason)
+    with pytest.raises(SystemExit) as raised:
+        interruption.check()
+    assert raised.value is reason
+    interruption.check()
+
+
+def test_who_asks_twice_gets_it_now():
+    interruption.hold()
+    interruption.end(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        interruption.end(KeyboardInterrupt())
