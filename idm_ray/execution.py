@@ -221,7 +221,7 @@ class Execution:
         """Publish what is there; a failure now need not be one at the end."""
         try:
             self._folder.publish()
-        except (DataError, StorageError) as error:
+        except (DataError, StorageError, OSError) as error:
             self._say(f"the upload will be tried again: {error}", warning=True)
 
     def _say(self, text: str, *, warning: bool = False) -> None:

@@ -45,7 +45,7 @@ class Terminal:
         self._results = console or Console(highlight=False)
         self._bar: Bar | None = None
         self._task: TaskID
-        self._what, self._total, self._done = "", 0, 0
+        self._what, self._total, self._done, self._first = "", 0, 0, 0
         self._began = self._last_line = 0.0
 
     def __call__(self, event: Event) -> None:
@@ -81,7 +81,8 @@ class Terminal:
 
     def _start(self, event: Started) -> None:
         self.close()
-        self._what, self._total, self._done = event.what, event.total, 0
+        self._what, self._total, self._done = event.what, event.total, event.done
+        self._first = event.done
         self._began = self._last_line = time.monotonic()
         if not event.total or not self._console.is_terminal:
             return
@@ -94,7 +95,9 @@ class Terminal:
             TextColumn("{task.fields[info]}"),
             console=self._console,
         )
-        self._task = self._bar.add_task(event.what, total=event.total, info="")
+        self._task = self._bar.add_task(
+            event.what, total=event.total, completed=event.done, info=""
+        )
         self._bar.start()
 
     def _evaluated(self, event: Evaluated) -> None:
@@ -107,14 +110,16 @@ class Terminal:
     def _advance(self, done: int, info: str) -> None:
         self._done = done
         now = time.monotonic()
-        each = f"{(now - self._began) / done:.2f} s each"
+        # Of those that were done before it resumed, nobody knows how long they took.
+        each_s = (now - self._began) / max(1, done - self._first)
+        each = f"{each_s:.2f} s each"
         if self._bar is not None:
             self._bar.update(self._task, completed=done, info=f"{each}, {info}")
             return
         if done < self._total and now - self._last_line < LINE_EVERY_S:
             return
         self._last_line = now
-        left = (now - self._began) / done * (self._total - done)
+        left = each_s * (self._total - done)
         self._console.print(
             f"{self._what} {done}/{self._total}  {each}, {duration_text(left)} left  {info}"
         )

@@ -115,6 +115,14 @@ def test_each_part_of_a_run_counts_anew():
     assert text.splitlines()[1].endswith("condensed 75.0 %")
 
 
+def test_the_rate_of_a_run_that_goes_on_is_that_of_what_is_new(monkeypatch):
+    seconds = iter([100.0, 104.0])
+    monkeypatch.setattr("idm_ray.terminal.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("idm_ray.terminal.LINE_EVERY_S", 1.0)
+    text = shown(Started("condense", 20, 10), progress(12))
+    assert text.startswith("condense 12/20  2.00 s each, 16 s left  ")
+
+
 def test_an_evaluation_in_between_is_a_line_of_its_own():
     text = shown(Started("condense", 9), evaluated(0.1234, iteration=3))
     assert text == "iteration 3: condensed 12.3 %\n"
