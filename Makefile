@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test slow lint format clean
+.PHONY: demo test slow chaos lint format clean
 
 demo: $(INSTALLED)
 	@echo "Condensing handwritten digits to 1 image per class; then, for a quick look, only"
@@ -18,6 +18,10 @@ test: $(INSTALLED)
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+
+# 20 kills at random moments of a run on a cluster of two nodes; IDM_RAY_CHAOS_SEEDS="1 2" for others.
+chaos: $(INSTALLED)
+	$(BIN)/python -m pytest -m chaos
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -330,6 +330,7 @@ def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
 
 
 def _terminated(signum: int, frame: object) -> None:
+    # Prints nothing: the signal may have come in the middle of a print.
     _leave_soon("terminated", _TERMINATED)
     interruption.end(SystemExit(_TERMINATED))
 

@@ -1,5 +1,6 @@
 """Carries a run out, from wherever it stands to its end, and leaves its folder as it should be."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ class Execution:
         self._listener = listener
         self._log: MetricsLog
         self._began = 0.0
+        self._knows_last = False
 
     def run(self) -> Finished:
         """Run to the end; when that is not reached, what is finished is kept.
@@ -138,8 +140,7 @@ class Execution:
         try:
             return self._run()
         except (KeyboardInterrupt, SystemExit):
-            self._tell(self._runner.commit(within_s=STOP_COMMIT_WITHIN_S))
-            self._say_how_to_go_on()
+            self._stop()
             raise
         except NonFiniteLossError:
             raise
@@ -152,7 +153,11 @@ class Execution:
         if folder.remote:
             self._say(f"until it is uploaded, the run is in {folder.path}")
         self._log = MetricsLog(folder.metrics_path)
+        # Who goes on from a commit reports only what comes after it.
+        self._saving.before_marker = self._bring_up_to_date
         self._tell(runner.restore(self._saving))
+        runner.record.told = self._log.iteration
+        self._knows_last = True
         for report in runner.pretrain():
             self._add_line(pretrained_line(report))
             self._say(pretrained_text(report))
@@ -171,6 +176,15 @@ class Execution:
         finished = Finished(folder.place, summary)
         self._listener(finished)
         return finished
+
+    def _stop(self) -> None:
+        """Keep what is finished, while there is little time; told again to stop, do not."""
+        try:
+            if not self._folder.is_complete:
+                self._tell(self._runner.commit(within_s=STOP_COMMIT_WITHIN_S))
+        finally:
+            self._say_how_to_go_on()
+        self._publish()
 
     def _condense(self) -> None:
         runner = self._runner
@@ -209,7 +223,6 @@ class Execution:
                 self._add_line(metrics_line(event, seconds))
             elif isinstance(event, Committed):
                 self._add_line(commit_line(event))
-                self._publish()
             self._listener(event)
 
     def _add_line(self, line: Mapping[str, Any]) -> None:
@@ -224,14 +237,19 @@ class Execution:
         except (DataError, StorageError, OSError) as error:
             self._say(f"the upload will be tried again: {error}", warning=True)
 
+    def _bring_up_to_date(self) -> None:
+        self._log.flush()
+        self._folder.publish()
+
     def _say(self, text: str, *, warning: bool = False) -> None:
         self._listener(Announcement(text, warning=warning))
 
     def _say_how_to_go_on(self) -> None:
-        last = self._saving.last
-        place = self._folder.place
-        where = f"from iteration {last.iteration}" if last else "from its beginning"
-        self._say(f"the run goes on {where} with: idm-ray resume {place}")
+        last, where = self._saving.last, ""
+        if self._knows_last:
+            where = f" from iteration {last.iteration}" if last else " from its beginning"
+        place = shlex.quote(str(self._folder.place))
+        self._say(f"the run goes on{where} with: idm-ray resume {place}")
 
 
 def marks(config: RunConfig) -> dict[int, tuple[EvaluationJob, ...]]:

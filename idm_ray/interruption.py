@@ -3,6 +3,12 @@
 A signal is the process's own affair, and so is what is kept here.
 """
 
+import threading
+import time
+
+# Longest time for which a signal is not noticed in `sleep`.
+_LOOK_EVERY_S = 0.25
+
 _noted: BaseException | None = None
 _held = False
 
@@ -27,3 +33,12 @@ def check() -> None:
     if _noted is not None:
         reason, _noted = _noted, None
         raise reason
+
+
+def sleep(seconds: float) -> None:
+    """Sleep, and check meanwhile; only sleep in any but the main thread, which gets the signals."""
+    deadline = time.monotonic() + seconds
+    while (left_s := deadline - time.monotonic()) > 0:
+        if threading.current_thread() is threading.main_thread():
+            check()
+        time.sleep(min(left_s, _LOOK_EVERY_S))

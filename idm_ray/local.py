@@ -35,6 +35,7 @@ from idm_ray.progress import (
     Evaluated,
     Record,
     RunnerEvent,
+    first_reports,
 )
 from idm_ray.results.card import Card
 from idm_ray.results.outcome import write_results
@@ -129,7 +130,13 @@ class LocalRunner:
         """Run all iterations that are left (Alg. 1); `start` comes first."""
         iterations = self.plan.config.condense.iterations
         queue, worker = self._started()
-        collector = Collector(iterations=iterations, starts=worker.iterations, num_workers=1)
+        collector = Collector(
+            iterations=iterations,
+            starts=first_reports(worker.iterations, iterations),
+            num_workers=1,
+            at=worker.iteration,
+            told=self.record.told,
+        )
         reported_at = self.record.seconds
         yield from self._evaluate_copies()
         for iteration in range(queue.iteration, iterations):
@@ -147,16 +154,20 @@ class LocalRunner:
         self._images = gather_images(worker.images())
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak_memory_bytes())
         if self.plan.config.evaluation.repeats:  # else the results are written now
-            yield from self.commit(within_s=0)
+            yield from self.commit(within_s=None)
 
-    def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
-        """Make a checkpoint now, of all iterations that are finished; returns when it is written.
+    def commit(self, *, within_s: float | None) -> Iterator[Announcement | Committed]:
+        """Make a checkpoint now, of all iterations that are finished; waits until it is written.
 
-        May come in the middle of an iteration, after an exception that ended it. Nothing here
-        has to be waited for but the disk, so that `within_s` is not needed.
+        May come in the middle of an iteration, after an exception that ended it.
+
+        Args:
+            within_s: how long to wait; None: as long as it takes.
         """
         if self._worker is not None:
-            yield from self._committing().keep_now(self._worker.iteration, self._take)
+            yield from self._committing().keep_now(
+                self._worker.iteration, self._take, within_s=within_s
+            )
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from idm_ray.algorithm.state import (
@@ -77,11 +77,18 @@ class Commits:
         if self._writing is None and self._saving.due(time.monotonic(), iteration):
             self._begin(iteration, take)
 
-    def keep_now(self, iteration: int, take: Take) -> Iterator[Announcement | Committed]:
-        """Make a commit, and wait until it is written."""
-        yield from self._finish()
-        self._begin(iteration, take)
-        yield from self._finish()
+    def keep_now(
+        self, iteration: int, take: Take, *, within_s: float | None = None
+    ) -> Iterator[Announcement | Committed]:
+        """Make a commit, and wait until it is written, for so many seconds if that is limited."""
+        deadline = None if within_s is None else time.monotonic() + within_s
+        yield from self._finish(deadline)
+        if self._writing is None:
+            self._begin(iteration, take)
+            yield from self._finish(deadline)
+        if self._writing is not None:
+            text = f"no checkpoint could be written within {within_s:g} s; {self._saving.standing}"
+            yield Announcement(text, warning=True)
 
     def keep_results(self, iteration: int, take: Take) -> Iterator[Announcement | Committed]:
         """Make a commit when only results of evaluation are new, if one is due."""
@@ -92,11 +99,16 @@ class Commits:
         self._saving.begun(time.monotonic(), iteration)
         self._writing = self._thread.submit(_write, self._saving, *take(self._saving.known))
 
-    def _finish(self) -> Iterator[Announcement | Committed]:
+    def _finish(self, deadline: float | None = None) -> Iterator[Announcement | Committed]:
+        """Wait for the commit that is being written; past the deadline, leave it to be written."""
         if self._writing is None:
             return
+        left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+        if not wait([self._writing], left_s).done:
+            return
+        writing, self._writing = self._writing, None
         try:
-            commit, committed, obstacle = self._writing.result()
+            commit, committed, obstacle = writing.result()
         except (OSError, IdmRayError) as error:
             note = self._saving.failed(error)
         else:
@@ -105,8 +117,6 @@ class Commits:
             if obstacle and obstacle not in self._told:
                 self._told.add(obstacle)
                 yield Announcement(f"old checkpoints were not removed: {obstacle}", warning=True)
-        finally:
-            self._writing = None
         if note:
             yield Announcement(note, warning=True)
 
@@ -128,6 +138,7 @@ def _write(saving: Saving, state: RunState, tally: Tally) -> tuple[Commit, Commi
         )
         commit = saving.next_commit(written, tally)
         assert commit is not None, "all groups are in this process"
+        saving.before_marker()
         obstacle = folder.publish(commit)
     except (OSError, IdmRayError):
         saving.clean_up()

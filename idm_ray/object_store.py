@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.fs
 import tenacity
 
+from idm_ray import interruption
 from idm_ray.errors import DataError, IdmRayError, StorageError
 from idm_ray.local_disk import FileEntry, too_short
 
@@ -173,6 +174,7 @@ class ObjectStore:
             wait=tenacity.wait_exponential(PATIENCE.first_wait_s)
             + tenacity.wait_random(0, PATIENCE.first_wait_s),
             retry=tenacity.retry_if_exception(_may_pass),
+            sleep=interruption.sleep,
             reraise=True,
         )
         try:

@@ -13,6 +13,9 @@ CALLS_PER_ACTOR = 2
 # So many times as slow as the others, per class: something is wrong with its machine.
 STRAGGLING = 2.0
 
+# Lines of a run's log: enough for a smooth curve, few enough to read.
+MAX_REPORTS = 500
+
 # A call costs the actor about two milliseconds (docs/scaling.md): so it is two in a hundred.
 CALL_S = 0.1
 
@@ -31,6 +34,16 @@ def iterations_per_call(seconds_per_iteration: float, window: int) -> int:
     if seconds_per_iteration * largest <= CALL_S:
         return largest
     return max(1, round(CALL_S / seconds_per_iteration))
+
+
+def iterations_per_report(iterations: int) -> int:
+    """How many iterations of a run go into one line of its log."""
+    return max(1, iterations // MAX_REPORTS)
+
+
+def iterations_remembered(iterations: int) -> int:
+    """How far back, at any time, the log of a run may lack a line that a class actor is beyond."""
+    return WINDOW + iterations_per_report(iterations)
 
 
 def stragglers(seconds: Sequence[float]) -> dict[int, float]:

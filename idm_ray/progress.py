@@ -10,11 +10,9 @@ import numpy as np
 from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.checkpoints.commit import Commit, EvaluationResult
 from idm_ray.checkpoints.saving import Tally
+from idm_ray.pace import iterations_per_report, iterations_remembered
 from idm_ray.plan import EvaluationJob, Subject
 from idm_ray.workers import QueueWorkerReport, WorkerReport
-
-# Enough lines for a smooth curve, few enough to read.
-MAX_REPORTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +116,14 @@ class Record:
         busy: of them, those of computing.
         peak_memory_bytes: of all processes that condensed.
         evaluated: accuracies of networks that were trained and tested, fractions.
+        told: iterations that the log of the run has lines of; kept there alone.
     """
 
     seconds: float = 0.0
     busy: Busy = field(default_factory=Busy)
     peak_memory_bytes: int = 0
     evaluated: dict[EvaluationJob, float] = field(default_factory=dict)
+    told: int = 0
 
     @classmethod
     def of(cls, commit: Commit | None) -> "Record":
@@ -167,10 +167,20 @@ class Collector:
         iterations: of the run.
         starts: the first iteration that each group reports.
         num_workers: class workers that share the groups.
+        at: the iteration that a run goes on from.
+        told: iterations that were reported before: no report is both of them and of later ones.
     """
 
-    def __init__(self, *, iterations: int, starts: Sequence[int], num_workers: int) -> None:
-        self._every = max(1, iterations // MAX_REPORTS)
+    def __init__(
+        self,
+        *,
+        iterations: int,
+        starts: Sequence[int],
+        num_workers: int,
+        at: int = 0,
+        told: int = 0,
+    ) -> None:
+        self._every = iterations_per_report(iterations)
         self._iterations = iterations
         self._num_workers = num_workers
         self._missing = np.searchsorted(sorted(starts), np.arange(iterations), side="right")
@@ -180,8 +190,9 @@ class Collector:
         self._matching, self._training = _DataSums(), _DataSums()
         self._told: set[str] = set()
         self._finished = min(starts)
-        # Before, not every group reports.
-        self._reported = max(starts)
+        self._told_before = told
+        # Before the last of the starts, not every group reports.
+        self._reported = max([*starts, min(at, told)])
 
     @property
     def complete(self) -> bool:
@@ -206,32 +217,35 @@ class Collector:
         self._queue |= {one.iteration: one for one in report.iterations}
 
     def due(self, elapsed_s: float) -> Iterator[Progress]:
-        """At most one report, when enough iterations were finished.
+        """A report, when enough iterations were finished; two where one was made before.
 
         Args:
             elapsed_s: seconds since the last report.
         """
-        if self._finished - self._reported < (1 if self.complete else self._every):
+        ends = [self._told_before] if self._reported < self._told_before <= self._finished else []
+        if self._finished - max([self._reported, *ends]) >= (1 if self.complete else self._every):
+            ends.append(self._finished)
+        if not ends:
             return
-        there = slice(self._reported, self._finished)
-        matching, regularization = self._losses[:, there].mean(axis=1)
-        yield Progress(
-            iteration=self._finished,
-            losses={
-                "matching_loss": float(matching),
-                "regularization": float(regularization),
-            },
-            queue=_summarise(
-                [self._queue.pop(i) for i in range(there.start, there.stop) if i in self._queue]
-            ),
-            waiting=max(0.0, 1 - self._busy_s / max(elapsed_s * self._num_workers, 1e-9)),
-            data={
-                **self._matching.summary("matching"),
-                **self._training.summary("training"),
-            },
-            notes=self._news((*self._matching.notes, *self._training.notes)),
-        )
-        self._reported, self._busy_s = self._finished, 0.0
+        waiting = max(0.0, 1 - self._busy_s / max(elapsed_s * self._num_workers, 1e-9))
+        data = {**self._matching.summary("matching"), **self._training.summary("training")}
+        for end in ends:
+            matching, regularization = self._losses[:, self._reported : end].mean(axis=1)
+            yield Progress(
+                iteration=end,
+                losses={
+                    "matching_loss": float(matching),
+                    "regularization": float(regularization),
+                },
+                queue=_summarise(
+                    [self._queue.pop(i) for i in range(self._reported, end) if i in self._queue]
+                ),
+                waiting=waiting,
+                data=data,
+                notes=self._news((*self._matching.notes, *self._training.notes)),
+            )
+            self._reported = end
+        self._busy_s = 0.0
         self._matching, self._training = _DataSums(), _DataSums()
 
     def _news(self, notes: Sequence[str]) -> tuple[str, ...]:
@@ -239,6 +253,11 @@ class Collector:
         news = tuple(note for note in dict.fromkeys(notes) if note not in self._told)
         self._told.update(news)
         return news
+
+
+def first_reports(at: Sequence[int], iterations: int) -> list[int]:
+    """The first iteration that each group reports, when it goes on from one."""
+    return [max(0, iteration - iterations_remembered(iterations)) for iteration in at]
 
 
 class _DataSums:

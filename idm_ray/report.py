@@ -213,12 +213,13 @@ class PushLog:
         """A line of metrics.jsonl for each model that entered up to a report of progress."""
         if not self._has_copies or isinstance(event, Evaluated):
             return
+        # A run that went back reports once more what was told already.
         for iteration in range(self._iteration, event.iteration):
             self._new += self._queue.plan(iteration).pushed
             for model in self._new:
                 yield {"iteration": iteration, "pushed": model} | self._start(model)
             self._new = ()
-        self._iteration = event.iteration
+        self._iteration = max(self._iteration, event.iteration)
 
     def _start(self, model: int) -> dict[str, Any]:
         start = draw_start(

@@ -1,5 +1,6 @@
 """A whole run: from options to a run's folder with the condensed set and what it is worth."""
 
+import contextlib
 import importlib
 import os
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from idm_ray.config import RunConfig, option_names
 from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
-from idm_ray.errors import UserError
+from idm_ray.errors import IdmRayError, UserError
 from idm_ray.execution import Execution, Finished, Listener, Runner, marks
 from idm_ray.layout import condensing_work, settle
 from idm_ray.plan import Plan
@@ -104,7 +105,11 @@ def resume(
 
 def _go_on(folder: RunFolder, where: Mapping[str, Any], listener: Listener) -> Finished:
     """Go on with a run; `where` are options that change no numbers."""
+    if not folder.is_complete:
+        folder.lock()  # whoever had it may have come to the end meanwhile
     if folder.is_complete:
+        with contextlib.suppress(OSError, IdmRayError):  # nobody needs them any more
+            CheckpointFolder(folder.checkpoints).remove()
         listener(Announcement(f"the run in {folder.place} is complete"))
         finished = Finished(folder.place, folder.read_summary())
         listener(finished)
@@ -120,7 +125,6 @@ def _go_on(folder: RunFolder, where: Mapping[str, Any], listener: Listener) -> F
     work = condensing_work(config, info.image_shape, info.train_counts)
     runner = make_runner(config, info, pixels=work, numerics=numerics)
     try:
-        folder.lock()
         listener(Announcement(f"resuming the run in {folder.place}"))
         _introduce(runner, listener)
         if strange := sorted({*runner.processors} - {*stored["processors"]}):

@@ -1,5 +1,6 @@
 """Shows a run on the terminal: a progress bar where a person watches, plain lines elsewhere."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -45,11 +46,15 @@ class Terminal:
         self._results = console or Console(highlight=False)
         self._bar: Bar | None = None
         self._task: TaskID
-        self._what, self._total, self._done, self._first = "", 0, 0, 0
+        self._what, self._total, self._first, self._done = "", 0, 0, 0
         self._began = self._last_line = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Show one event."""
+        """Show one event; that it cannot be shown, on a full disk or to nobody, ends no run."""
+        with contextlib.suppress(OSError):
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
         if isinstance(event, Announcement):
             style = "yellow" if event.warning else "default"
             text = f"warning: {event.text}" if event.warning else event.text
@@ -81,8 +86,8 @@ class Terminal:
 
     def _start(self, event: Started) -> None:
         self.close()
-        self._what, self._total, self._done = event.what, event.total, event.done
-        self._first = event.done
+        self._what, self._total = event.what, event.total
+        self._first = self._done = event.done
         self._began = self._last_line = time.monotonic()
         if not event.total or not self._console.is_terminal:
             return
@@ -110,7 +115,7 @@ class Terminal:
     def _advance(self, done: int, info: str) -> None:
         self._done = done
         now = time.monotonic()
-        # Of those that were done before it resumed, nobody knows how long they took.
+        # Those that were done before cost nothing now; a run may also go back behind them.
         each_s = (now - self._began) / max(1, done - self._first)
         each = f"{each_s:.2f} s each"
         if self._bar is not None:
@@ -119,10 +124,8 @@ class Terminal:
         if done < self._total and now - self._last_line < LINE_EVERY_S:
             return
         self._last_line = now
-        left = each_s * (self._total - done)
-        self._console.print(
-            f"{self._what} {done}/{self._total}  {each}, {duration_text(left)} left  {info}"
-        )
+        left = duration_text(each_s * (self._total - done))
+        self._console.print(f"{self._what} {done}/{self._total}  {each}, {left} left  {info}")
 
 
 def result_table(summary: Mapping[str, Any]) -> Table:

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from idm_ray import interruption
@@ -25,6 +27,23 @@ def test_an_end_that_is_held_comes_at_the_next_check_and_once():
         interruption.check()
     assert raised.value is reason
     interruption.check()
+
+
+def test_an_end_that_is_held_comes_while_it_sleeps():
+    interruption.hold()
+    interruption.end(SystemExit(143))
+    with pytest.raises(SystemExit):
+        interruption.sleep(3600)
+    interruption.sleep(0.001)
+
+
+def test_other_threads_sleep_whatever_is_held():
+    interruption.hold()
+    interruption.end(SystemExit(143))
+    with ThreadPoolExecutor(1) as other:
+        other.submit(interruption.sleep, 0.001).result()
+    with pytest.raises(SystemExit):
+        interruption.check()
 
 
 def test_who_asks_twice_gets_it_now():

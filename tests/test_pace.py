@@ -1,6 +1,15 @@
 import pytest
 
-from idm_ray.pace import CALL_S, CALLS_PER_ACTOR, WINDOW, iterations_per_call, stragglers
+from idm_ray.pace import (
+    CALL_S,
+    CALLS_PER_ACTOR,
+    MAX_REPORTS,
+    WINDOW,
+    iterations_per_call,
+    iterations_per_report,
+    iterations_remembered,
+    stragglers,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,3 +47,9 @@ def test_longer_iterations_never_make_more_of_them_a_call():
 )
 def test_a_straggler_is_much_slower_than_the_others(seconds, expected):
     assert stragglers(seconds) == expected
+
+
+@pytest.mark.parametrize("iterations", [1, 60, 499, 20_000])
+def test_what_is_remembered_covers_a_window_and_a_line_of_the_log(iterations):
+    assert iterations_remembered(iterations) == WINDOW + iterations_per_report(iterations)
+    assert iterations / iterations_per_report(iterations) < 2 * MAX_REPORTS

@@ -6,7 +6,8 @@ import pytest
 from idm_ray.algorithm.class_group import GroupReport
 from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.algorithm.steps import TrainMetrics
-from idm_ray.progress import MAX_REPORTS, Collector
+from idm_ray.pace import MAX_REPORTS
+from idm_ray.progress import Collector
 from idm_ray.real_images import DataReport
 from idm_ray.workers import QueueWorkerReport, WorkerReport
 
@@ -120,6 +121,27 @@ def test_the_last_iterations_are_reported_even_if_they_are_few():
     c.add_worker(worker(group(2 * MAX_REPORTS, [7])))
     assert only(c).losses["matching_loss"] == 7
     assert list(c.due(1.0)) == []
+
+
+def test_no_report_straddles_the_end_of_those_that_were_made_before():
+    c = Collector(iterations=9, starts=[0, 2], num_workers=1, at=4, told=6)
+    c.add_worker(worker(group(0, [1, 1, 1, 1, 1, 5, 7, 9])))
+    assert list(c.due(1.0)) == []
+    c.add_worker(worker(group(2, [1, 1, 1, 1, 1, 1])))
+    again, new = c.due(1.0)
+    assert (again.iteration, again.losses["matching_loss"]) == (6, 2 + (0 + 4) / 2)
+    assert (new.iteration, new.losses["matching_loss"]) == (8, 1 + (7 + 9) / 2)
+    c.add_worker(worker(group(8, [2]), group(8, [3])))
+    assert c.complete
+    assert only(c).losses["matching_loss"] == 5
+
+
+def test_what_was_reported_beyond_where_a_run_goes_on_is_reported_up_to_there_again():
+    c = Collector(iterations=2 * MAX_REPORTS, starts=[3], num_workers=1, at=10, told=13)
+    c.add_worker(worker(group(3, np.arange(3, 13))))
+    assert only(c).iteration == 13  # a report of two iterations would end with the 14th
+    c.add_worker(worker(group(13, [4, 6])))
+    assert only(c).losses["matching_loss"] == 5
 
 
 def test_waiting_is_the_share_of_time_without_computing_since_the_last_report():

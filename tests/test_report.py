@@ -77,6 +77,7 @@ def test_copies_of_pretrained_networks_are_listed_when_they_have_entered():
     assert [(line["iteration"], line["pushed"]) for line in lines] == [(0, 0), (0, 1), (0, 2)]
     lines += log.up_to(progress(4))
     assert list(log.up_to(progress(6))) == []
+    assert list(log.up_to(progress(2))) == []  # the run went back
     lines += log.up_to(progress(10))
     entered = [(line["iteration"], line["pushed"]) for line in lines[3:]]
     assert entered == [(3, 3), (6, 4), (9, 5)]

@@ -123,6 +123,25 @@ def test_the_rate_of_a_run_that_goes_on_is_that_of_what_is_new(monkeypatch):
     assert text.startswith("condense 12/20  2.00 s each, 16 s left  ")
 
 
+def test_what_was_done_before_a_run_resumed_counts_as_done_but_not_as_time():
+    text = shown(Started("condense", 1000, 998), progress(999), progress(1000))
+    (line,) = text.splitlines()
+    assert line.startswith("condense 1000/1000  0.00 s each, 0 s left  ")
+    assert "evaluate 2/2" in shown(Started("evaluate", 2, 1), evaluated(0.5))
+    bar = shown(Started("condense", 4, 3), force_terminal=True)
+    assert "3/4" in bar
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_what_cannot_be_shown_ends_no_run():
+    with open("/dev/full", "wb", buffering=0) as full, io.TextIOWrapper(full) as text:
+        text.reconfigure(write_through=True)
+        terminal = Terminal(Console(file=text))
+        for event in (Announcement("a line"), Started("condense", 1), progress(1)):
+            terminal(event)
+        terminal.close()
+
+
 def test_an_evaluation_in_between_is_a_line_of_its_own():
     text = shown(Started("condense", 9), evaluated(0.1234, iteration=3))
     assert text == "iteration 3: condensed 12.3 %\n"

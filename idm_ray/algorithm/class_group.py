@@ -24,6 +24,7 @@ from idm_ray.algorithm.spans import span
 from idm_ray.algorithm.state import FloatArray, GroupState
 from idm_ray.config import CondenseConfig
 from idm_ray.errors import NonFiniteLossError
+from idm_ray.pace import iterations_remembered
 
 RealBatches = Callable[[int, int], tuple[Tensor, Tensor]]
 """(iteration, class) -> normalised images (B, C, H, W) and their weights in the mean (B,)."""
@@ -54,6 +55,7 @@ class _Moment:
     images: Tensor
     velocity: Tensor
     copies: Mapping[int, Tensor] = field(default_factory=dict)
+    losses: tuple[Tensor, ...] = ()
 
 
 class ClassGroup:
@@ -87,7 +89,9 @@ class ClassGroup:
     ) -> None:
         self.classes = tuple(classes)
         self._moment = _Moment(iteration=0, images=start.clone(), velocity=torch.zeros_like(start))
+        self._unreported: tuple[Tensor, ...] = ()
         self._copy_at = frozenset(copy_at)
+        self._remembered = iterations_remembered(config.iterations)
         self._config = config
         self._num_classes = num_classes
         self._operations = tuple(operations)
@@ -112,23 +116,31 @@ class ClassGroup:
             first_iteration: number of the first one in `sequence`, at most the group's next one.
             sequence: the networks to match in each.
 
+        Returns:
+            Losses of the iterations that were run; the first time after `restore`, of those before
+            them, too, as far as they are remembered.
+
         Raises:
             NonFiniteLossError: a loss became NaN or infinite.
         """
         assert first_iteration <= self.iteration, "no iteration is left out"
         first, sequence = self.iteration, sequence[self.iteration - first_iteration :]
+        earlier, self._unreported = self._unreported, ()
         losses = [self._step(first + t, snapshots) for t, snapshots in enumerate(sequence)]
-        together = torch.stack(losses, dim=1) if losses else torch.zeros(2, 0, len(self.classes))
         # The device is waited for once, here.
-        matching, regularization = together.double().cpu().numpy()
+        matching, regularization = self._together([*earlier, *losses]).double().cpu().numpy()
         report = GroupReport(
             classes=self.classes,
-            first_iteration=first,
+            first_iteration=first - len(earlier),
             matching=matching,
             regularization=regularization,
         )
         _refuse_non_finite(report, sequence)
         return report
+
+    def _together(self, losses: Sequence[Tensor]) -> Tensor:
+        """(2, T, I): losses of some iterations, each (2, I)."""
+        return torch.stack([*losses], dim=1) if losses else torch.zeros(2, 0, len(self.classes))
 
     def state(self) -> GroupState:
         """What decides the future, as it was after the last finished iteration."""
@@ -138,15 +150,18 @@ class ClassGroup:
             images=moment.images.cpu().numpy(),
             velocity=moment.velocity.cpu().numpy(),
             copies={n: images.cpu().numpy() for n, images in moment.copies.items()},
+            losses=self._together(moment.losses).cpu().numpy(),
         )
 
     def restore(self, state: GroupState) -> None:
         """Go back, or on, to a state of the same group."""
+        self._unreported = self._on_device(state.losses).unbind(1)
         self._moment = _Moment(
             iteration=state.iteration,
             images=self._on_device(state.images),
             velocity=self._on_device(state.velocity),
             copies={n: self._on_device(images) for n, images in state.copies.items()},
+            losses=self._unreported,
         )
 
     @property
@@ -186,7 +201,7 @@ class ClassGroup:
                 losses += terms.detach()
         with span("augmentation"):
             gradient = torch.autograd.grad(augmented, images, gradient)[0]
-        self._update(gradient)
+        self._update(gradient, losses)
         return losses
 
     @span("augmentation")
@@ -223,7 +238,7 @@ class ClassGroup:
         return torch.stack([matching_loss(real_means, syn_means), regularization])
 
     @span("optimiser")
-    def _update(self, gradient: Tensor) -> None:
+    def _update(self, gradient: Tensor, losses: Tensor) -> None:
         """Go on to the next moment; the last one stays what it was for whoever has taken it."""
         images, velocity = self._moment.images.clone(), self._moment.velocity.clone()
         step = {"lr": self._config.lr_img, "momentum": self._config.momentum_img}
@@ -234,7 +249,14 @@ class ClassGroup:
         done, copies = self._moment.iteration + 1, self._moment.copies
         if done in self._copy_at:
             copies = {**copies, done: images}
-        self._moment = _Moment(iteration=done, images=images, velocity=velocity, copies=copies)
+        remembered = (*self._moment.losses, losses)
+        self._moment = _Moment(
+            iteration=done,
+            images=images,
+            velocity=velocity,
+            copies=copies,
+            losses=remembered[max(0, len(remembered) - self._remembered) :],
+        )
 
 
 def _as_tensor(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
@@ -245,12 +267,14 @@ def _as_tensor(weights: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
 
 
 def _refuse_non_finite(report: GroupReport, sequence: Sequence[Sequence[Snapshot]]) -> None:
-    bad = ~np.isfinite(report.matching + report.regularization)
+    # Those before the sequence were looked at when they were run.
+    earlier = len(report.matching) - len(sequence)
+    bad = ~np.isfinite(report.matching + report.regularization)[earlier:]
     if bad.any():
-        t, i = np.argwhere(bad)[0]
+        t, i = np.argwhere(bad)[0].tolist()
         models = ", ".join(str(snapshot.model) for snapshot in sequence[t])
         raise NonFiniteLossError(
             f"the loss of class {report.classes[i]} is not finite at iteration "
-            f"{report.first_iteration + int(t)}, matched on model {models}; lower lr_img or "
+            f"{report.first_iteration + earlier + t}, matched on model {models}; lower lr_img or "
             "lambda_reg, or use precision float32"
         )

@@ -18,19 +18,21 @@ VersionKey = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupState:
-    """A group of classes between two iterations.
+    """A group of classes between two iterations, with what may still have to be told of it.
 
     Attributes:
         iteration: the next one, counting from 0; so many are finished.
         images: (I, ipc, C, H, W) synthetic images, normalised.
         velocity: of their optimiser, of the same shape.
         copies: the images as they were after so many iterations, where somebody still wants them.
+        losses: (2, T, I) matching loss and regularization of the last T iterations.
     """
 
     iteration: int
     images: FloatArray
     velocity: FloatArray
     copies: Mapping[int, FloatArray] = field(default_factory=dict)
+    losses: FloatArray = field(default_factory=lambda: np.zeros((2, 0, 0), np.float32))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,7 +21,8 @@ _COPY: Final = re.compile(r"copy-(0|[1-9][0-9]{0,17})")
 def pack_group(state: GroupState) -> bytes:
     """Return the content of a group's file; its iteration is kept elsewhere."""
     copies = {f"copy-{iteration}": images for iteration, images in state.copies.items()}
-    return _packed({"images": state.images, "velocity": state.velocity, **copies})
+    losses = {"losses": state.losses} if state.losses.size else {}
+    return _packed({"images": state.images, "velocity": state.velocity, **copies, **losses})
 
 
 def unpack_group(iteration: int, content: bytes) -> GroupState:
@@ -31,13 +32,20 @@ def unpack_group(iteration: int, content: bytes) -> GroupState:
         CheckpointError: it is no group; does not name the file.
     """
     arrays = _unpacked(content)
+    losses = arrays.pop("losses", np.zeros((2, 0, 0), np.float32))
     copies = {int(found[1]): found[0] for name in arrays if (found := _COPY.fullmatch(name))}
     _check(arrays, ("images", "velocity", *copies.values()), ndim=5)
+    shape = (2, losses.size // (2 * len(arrays["images"])), len(arrays["images"]))
+    if losses.dtype != np.float32 or (losses.size and losses.shape != shape):
+        raise CheckpointError(
+            f"expected float32 losses of {shape[2]} classes, found {_shown(losses)}"
+        )
     return GroupState(
         iteration=iteration,
         images=arrays["images"],
         velocity=arrays["velocity"],
         copies={at: arrays[name] for at, name in sorted(copies.items())},
+        losses=losses,
     )
 
 

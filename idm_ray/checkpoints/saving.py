@@ -72,6 +72,8 @@ class Saving:
         self._num_groups = num_groups
         self.last: Commit | None = None
         """The commit that the run would go back to."""
+        self.before_marker: Callable[[], None] = lambda: None
+        """Makes what must not be older than a commit durable; raises what writing raises."""
         self._interval = interval
         self._tried_s: float | None = None
         self._tried_iteration = 0
@@ -99,12 +101,12 @@ class Saving:
             if problems:
                 problems.append(f"an earlier one is used, of iteration {commit.iteration}")
                 self.folder.return_to(commit)
-            self.last = commit
+            self.last, self._tried_iteration = commit, commit.iteration
             return loaded, problems
         if problems:
             problems.append("no checkpoint can be used: the run starts again from iteration 0")
             self.folder.remove()
-        self.last = None
+        self.last, self._tried_iteration = None, 0
         return None, problems
 
     def due(self, now_s: float, iteration: int) -> bool:
@@ -115,8 +117,7 @@ class Saving:
             iteration: of the group that is furthest behind.
         """
         if self._tried_s is None:
-            self.begun(now_s, iteration)
-            return False
+            self._tried_s = now_s
         passed_s = now_s - self._tried_s
         if self._failing:
             return passed_s >= RETRY_S
@@ -174,10 +175,17 @@ class Saving:
         )
 
     def clean_up(self) -> None:
-        """Remove what was written for a commit that could not be published, as far as possible."""
+        """Make room where a commit could not be published, on a disk that may be full.
+
+        In an object store, what was written for it is removed by the next one that can be.
+        """
+        if self.folder.place.local is None:
+            return
         with contextlib.suppress(OSError, IdmRayError):
             if self.last is not None:
                 self.folder.return_to(self.last)
+            else:
+                self.folder.remove()
 
     def committed(self, commit: Commit) -> str | None:
         """Take note of a commit that was published; what people should know, if anything."""
@@ -194,12 +202,14 @@ class Saving:
         if self._failing:
             return None
         self._failing = True
-        kept = (
-            f"the last one, at iteration {self.last.iteration}, stands"
-            if self.last
-            else ("there is none yet")
-        )
         return (
-            f"a checkpoint could not be written ({error}); {kept}; it is tried again every "
-            f"{RETRY_S:g} s"
+            f"a checkpoint could not be written ({error}); {self.standing}; it is tried again "
+            f"every {RETRY_S:g} s"
         )
+
+    @property
+    def standing(self) -> str:
+        """Which commit there is, for people."""
+        if self.last is None:
+            return "there is none yet"
+        return f"the last one, at iteration {self.last.iteration}, stands"

@@ -99,7 +99,9 @@ class ShardIndex:
         # A file of its own for each call: one cannot be read by several threads at once.
         with self._damage_told():
             file = pq.ParquetFile(pa.BufferReader(self._content), metadata=self._metadata)
-            table = file.read_row_group(self._group_of[number], columns=names)
+            # Arrow's threads could hold the content for longer than this takes: see
+            # `results.reading`.
+            table = file.read_row_group(self._group_of[number], columns=names, use_threads=False)
             table.validate(full=True)
             if any(column.null_count for column in table.columns):
                 raise pa.ArrowInvalid("a value is missing")

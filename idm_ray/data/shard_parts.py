@@ -156,7 +156,8 @@ def _part_file(split: SplitName, label: int) -> str:
 
 
 def _unpack_part(content: bytes) -> tuple[ClassPart, pa.Table]:
-    table = pq.read_table(io.BytesIO(content))
+    # Arrow's threads could hold the content for longer than this takes: see `results.reading`.
+    table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     values = json.loads(table.schema.metadata[b"part"])
     part = ClassPart(
         record=record_from(values["record"]),

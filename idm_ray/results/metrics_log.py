@@ -8,6 +8,7 @@ tells one report from another is said here.
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from io import FileIO
 from pathlib import Path
@@ -19,7 +20,7 @@ _KEYS: Final = (("pretrained",), ("pushed",), ("subject", "repeat", "iteration")
 
 
 class MetricsLog:
-    """The log of a run, which one process writes.
+    """The log of a run, which one process writes; any of its threads.
 
     A line that cannot be written is kept in memory and tried again with the next one; the file
     never holds a part of a line for longer than the disk takes to become writable.
@@ -37,6 +38,8 @@ class MetricsLog:
         self._there: set[tuple[Any, ...]] = set()
         self._progress: tuple[Any, ...] = (0,)
         self._waiting: list[bytes] = []
+        self._writing = threading.RLock()
+        self._has_failed = False
         self._end = 0
         if path.exists():
             content = path.read_bytes()
@@ -45,6 +48,11 @@ class MetricsLog:
                 self._remember(report)
             if self._end < len(content):
                 self._mend()
+
+    @property
+    def iteration(self) -> int:
+        """Of the last line of progress; 0 if there is none."""
+        return int(self._progress[0])
 
     def add(self, report: Mapping[str, Any]) -> str | None:
         """Append a report, unless it is there; on return, the system has it or it is kept.
@@ -62,13 +70,16 @@ class MetricsLog:
             raise ValueError(f"expected finite numbers in a report, found {report}") from error
         if not self._remember(report):
             return None
-        had_failed = bool(self._waiting)
-        self._waiting.append(line)
-        try:
-            self.flush()
-        except OSError as error:
-            told = f"cannot write to {self._path} ({error.strerror}): its lines are kept, and tried"
-            return None if had_failed else f"{told} again with the next"
+        with self._writing:
+            had_failed = self._has_failed
+            self._waiting.append(line)
+            try:
+                self.flush()
+            except OSError as error:
+                self._has_failed = True
+                told = f"cannot write to {self._path} ({error.strerror}): its lines are kept"
+                return None if had_failed else f"{told}, and tried again with the next"
+            self._has_failed = False
         return f"{self._path} can be written to again and is complete" if had_failed else None
 
     def flush(self) -> None:
@@ -77,22 +88,23 @@ class MetricsLog:
         Raises:
             OSError: they still cannot; names the file. They are kept.
         """
-        if not self._waiting:
-            return
-        content = b"".join(self._waiting)
-        try:
-            with self._opened() as file:
-                rest = content
-                # Unbuffered and at once, so that a killed run leaves whole lines; a disk that
-                # fills up takes a part without an error, and refuses the next.
-                while rest:
-                    rest = rest[file.write(rest) :]
-        except OSError as error:
-            self._mend()
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
-        # Not before it is closed: some file systems notice only then that the disk is full.
-        self._end += len(content)
-        self._waiting.clear()
+        with self._writing:
+            if not self._waiting:
+                return
+            content = b"".join(self._waiting)
+            try:
+                with self._opened() as file:
+                    rest = content
+                    # Unbuffered and at once, so that a killed run leaves whole lines; a disk that
+                    # fills up takes a part without an error, and refuses the next.
+                    while rest:
+                        rest = rest[file.write(rest) :]
+            except OSError as error:
+                self._mend()
+                raise OSError(error.errno, error.strerror, str(self._path)) from error
+            # Not before it is closed: some file systems notice only then that the disk is full.
+            self._end += len(content)
+            self._waiting.clear()
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[FileIO]:

@@ -49,7 +49,7 @@ class OpenedSet:
         labels = []
         for index in range(self.file.num_row_groups):
             with _one_line_errors(self.path):
-                batches = self.file.read_row_group(index).to_batches()
+                batches = self.file.read_row_group(index, use_threads=False).to_batches()
                 for rows in batches:
                     column_hash.update(rows, self.card)
                     labels.append(rows["label"].to_numpy())
@@ -85,7 +85,10 @@ def open_set(path: str | os.PathLike[str]) -> Iterator[OpenedSet]:
             num_bytes = _size_of(location)
             raw = stack.enter_context(location.open_stream())
             check_footer_seal(raw)
-            file = stack.enter_context(pq.ParquetFile(raw, page_checksum_verification=True))
+            # Arrow's threads could still hold Python's buffers when all is read; if Python ends
+            # just then, they abort the process. So none of them is used here.
+            parquet = pq.ParquetFile(raw, page_checksum_verification=True, pre_buffer=False)
+            file = stack.enter_context(parquet)
             card, columns_sha256 = _sealed_card(file)
             _check_counts(file, card, num_bytes)
         yield OpenedSet(path=name, file=file, card=card, columns_sha256=columns_sha256)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from idm_ray.errors import DataError, StorageError, UserError
+from idm_ray.local_disk import abandoned_files
 from idm_ray.results.atomic import write_json, write_text
 from idm_ray.results.run_config import parse_config
 from idm_ray.results.run_files import FILES, holds_run, remove_run
@@ -39,6 +41,7 @@ class RunFolder:
         self.path, self.remote = path, remote
         self._lock = RunLock(path)
         self._published: dict[str, _Version] = {}
+        self._publishing = threading.Lock()
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], *, overwrite: bool) -> "RunFolder":
@@ -133,6 +136,7 @@ class RunFolder:
             return
         try:
             self._lock.acquire()
+            self._remove_abandoned()
         except OSError as error:
             raise UserError(
                 f"expected a run to write to in {self.path}, found: {error.strerror}; make the "
@@ -250,6 +254,8 @@ class RunFolder:
     def publish(self) -> None:
         """Copies what has changed to the remote folder, the summary last; a local run lies there.
 
+        Any thread may do so.
+
         Raises:
             DataError: There is no such bucket, or it may not be written to.
             StorageError: The store went on failing; what was copied is not copied again.
@@ -257,13 +263,14 @@ class RunFolder:
         """
         if self.remote is None:
             return
-        for name, version in self._unpublished():
-            with (
-                open(self.path / name, "rb") as source,
-                (self.remote / name).atomic_write() as target,
-            ):
-                shutil.copyfileobj(source, target)
-            self._published[name] = version
+        with self._publishing:
+            for name, version in self._unpublished():
+                with (
+                    open(self.path / name, "rb") as source,
+                    (self.remote / name).atomic_write() as target,
+                ):
+                    shutil.copyfileobj(source, target)
+                self._published[name] = version
 
     def hand_over(self) -> None:
         """Publishes the complete run, and removes the working folder where there is one.
@@ -285,8 +292,15 @@ class RunFolder:
             pass
         self._lock.acquire()
         _refuse_run(place, overwrite=overwrite)  # somebody may have begun one meanwhile
+        self._remove_abandoned()
         if holds_run(place):
             remove_run(place)
+
+    def _remove_abandoned(self) -> None:
+        """Remove what a killed process has left half written; only while it cannot be writing."""
+        for file, name in abandoned_files(self.path):
+            if name in FILES:
+                file.unlink(missing_ok=True)
 
     def _fetch(self, remote: Location) -> None:
         for name in FILES:

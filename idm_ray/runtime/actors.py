@@ -58,6 +58,16 @@ class _QueueActor(_Placed, workers.QueueWorker):
     """Owns the model queue."""
 
 
+def _gather_images(*parts: dict[int, workers.Images]) -> tuple[workers.Images, None]:
+    """All synthetic images."""
+    return workers.gather_images(*parts), None
+
+
+def _hold(thing: Any) -> tuple[Any, None]:
+    """The same thing, in the object store of the node that this runs on."""
+    return thing, None
+
+
 def _standard_error() -> str:
     """Where Ray has this process write what goes wrong."""
     try:
@@ -73,10 +83,6 @@ def _inspect_place(config: RunConfig, info: DatasetInfo, compiling: bool) -> Cap
     return look_around(config.machine.device, gpu_assigned=assigned, compiling=compiling)
 
 
-def _gather_images(*parts: dict[int, workers.Images]) -> tuple[workers.Images, None]:
-    return workers.gather_images(*parts), None
-
-
 # Calls of this group are answered aside of what the actor does, which may take long.
 ASIDE = "aside"
 
@@ -89,4 +95,5 @@ evaluate: Any = _remote(max_retries=0)(workers.evaluate)
 pretrain: Any = _remote(workers.pretrain)
 # The second result is for who only wants to know when the first is there.
 gather_images: Any = _remote(num_returns=2)(_gather_images)
+hold: Any = _remote(num_returns=2)(_hold)
 write_results: Any = _remote(outcome.write_results)

@@ -5,22 +5,24 @@ Nobody waits for them: the actors answer aside of what they do, and the driver l
 
 import contextlib
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
-
-import ray
 
 from idm_ray.algorithm.state import QueueState
 from idm_ray.checkpoints.commit import Commit
 from idm_ray.checkpoints.saving import Saving, Tally, Written
-from idm_ray.errors import ActorLostError, IdmRayError
+from idm_ray.errors import ActorLostError, IdmRayError, StorageError
 from idm_ray.progress import Announcement, Committed
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import fetch, wait
+from idm_ray.runtime.keeper import Keeper
 from idm_ray.runtime.team import Team
 
 # How long results may take to be written while evaluation waits.
 RESULTS_WITHIN_S = 60.0
+
+TakeTally = Callable[[], Tally]
+"""Gives what the run has to show, as it is when it is called."""
 
 # Waits for calls, is told which are done, and gives the commit, its new bytes, and an obstacle.
 _Round = Generator[list[Any], set[Any], tuple[Commit, int, str] | None]
@@ -34,34 +36,49 @@ class Commits:
         team: whose state it is.
         keeper: writes them.
         pretrained: references to the pretrained set.
+        hang_timeout_s: a commit that is not written for so long is given up; 0: never.
     """
 
-    def __init__(self, saving: Saving, team: Team, keeper: Any, pretrained: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        saving: Saving,
+        team: Team,
+        keeper: Keeper,
+        pretrained: Sequence[Any],
+        *,
+        hang_timeout_s: float = 0.0,
+    ) -> None:
         self._saving = saving
         self._team = team
         self._keeper = keeper
         self._pretrained = pretrained
+        self._hang_timeout_s = hang_timeout_s
         self._round: _Round | None = None
         self._awaited: list[Any] = []
         self._began = 0.0
         self._told: set[str] = set()
 
-    def keep(self, iteration: int, tally: Tally) -> Iterator[Announcement | Committed]:
+    def keep(self, iteration: int, tally: TakeTally) -> Iterator[Announcement | Committed]:
         """Go on with the commit that is being made, or begin the next if it is due.
 
         Args:
             iteration: of the group that is furthest behind.
             tally: what the run has to show.
         """
-        if self._round is None and self._saving.due(time.monotonic(), iteration):
+        now = time.monotonic()
+        if self._round is None and self._saving.due(now, iteration):
             self._begin(iteration, tally)
         elif self._round is not None:
             done = wait(self._awaited, num_returns=len(self._awaited), timeout_s=0)
             if len(done) == len(self._awaited):
                 yield from self._go_on(set(done))
+            elif self._hang_timeout_s and now - self._began > self._hang_timeout_s:
+                self.give_up()
+                late = f"it is not written after {now - self._began:.0f} s"
+                yield from self._tell(self._saving.failed(StorageError(late)))
 
     def keep_now(
-        self, iteration: int, tally: Tally, *, within_s: float
+        self, iteration: int, tally: TakeTally, *, within_s: float
     ) -> Iterator[Announcement | Committed]:
         """Make a commit and wait for it; without the groups of processes that do not answer."""
         deadline = time.monotonic() + within_s
@@ -69,16 +86,21 @@ class Commits:
         self._begin(iteration, tally)
         yield from self._finish(deadline)
 
-    def keep_results(self, tally: Tally) -> Iterator[Announcement | Committed]:
+    def keep_results(self, tally: TakeTally) -> Iterator[Announcement | Committed]:
         """Make a commit of results alone, if one is due: nothing else has changed."""
         if self._saving.results_due(time.monotonic()):
             yield from self.keep_now(0, tally, within_s=RESULTS_WITHIN_S)
 
-    def drop(self) -> None:
-        """Give up the commit that is being made: its processes are gone."""
+    def give_up(self) -> None:
+        """Give up the commit that is being made, if one is, with all that would be written yet."""
+        if self._round is not None:
+            self._forget()
+            self._keeper.start_over()
+
+    def _forget(self) -> None:
         self._round, self._awaited = None, []
 
-    def _begin(self, iteration: int, tally: Tally) -> None:
+    def _begin(self, iteration: int, tally: TakeTally) -> None:
         self._began = time.monotonic()
         self._saving.begun(self._began, iteration)
         making = self._make(tally)
@@ -95,12 +117,11 @@ class Commits:
 
     def _go_on(self, done: set[Any]) -> Iterator[Announcement | Committed]:
         assert self._round is not None, "a commit is being made"
-        note: str | None
         try:
             self._awaited = self._round.send(done)
             return
         except StopIteration as end:
-            self.drop()
+            self._forget()
             if end.value is None:
                 return  # too many processes are gone; whoever needs them will say so
             commit, written_bytes, obstacle = end.value
@@ -116,13 +137,16 @@ class Commits:
                 self._told.add(obstacle)
                 yield Announcement(f"old checkpoints were not removed: {obstacle}", warning=True)
         except (OSError, IdmRayError) as error:
-            self.drop()
+            self._forget()
             note = self._saving.failed(error)
             self._saving.clean_up()
+        yield from self._tell(note)
+
+    def _tell(self, note: str | None) -> Iterator[Announcement]:
         if note:
             yield Announcement(note, warning=True)
 
-    def _make(self, tally: Tally) -> _Round:
+    def _make(self, tally: TakeTally) -> _Round:
         """The steps of a commit; between them, calls are waited for."""
         saving, last = self._saving, self._saving.last
         queue_actor = self._team.queue
@@ -140,19 +164,21 @@ class Commits:
             if queue is None:
                 return None
             written = yield from self._write(queue, versions)
-        commit = saving.next_commit(written, tally)
+        # Not before: copies that are not in these states any more have their results in it.
+        commit = saving.next_commit(written, tally())
         if commit is None:
             return None
-        publishing = self._keeper.publish.remote(commit)
+        saving.before_marker()
+        publishing = self._keeper.process.publish.remote(commit)
         done = yield [publishing]
         if publishing not in done:
-            ray.cancel(publishing)
+            self._keeper.start_over()
             return None
         return commit, written.size, fetch(publishing)
 
     def _write(self, queue: QueueState, versions: Any) -> Generator[list[Any], set[Any], Written]:
         """Have all files written that are new."""
-        keeper, last = self._keeper, self._saving.last
+        keeper, last = self._keeper.process, self._saving.last
         unchanged = dict(enumerate(group.iteration for group in last.groups)) if last else {}
         groups = [
             keeper.write_groups.remote(_states(actor), unchanged)
@@ -160,7 +186,9 @@ class Commits:
         ]
         models = keeper.write_models.remote(versions)
         networks = keeper.write_pretrained.remote(*(() if last else self._pretrained))
-        done = yield [*groups, models, networks]
+        done = yield (calls := [*groups, models, networks])
+        if len(done) < len(calls):
+            self._keeper.start_over()
         return Written(
             groups={n: g for call in groups for n, g in (_found(call, done) or {}).items()},
             queue=queue,

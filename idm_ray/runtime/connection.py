@@ -15,6 +15,10 @@ _QUIET = {
     "RAY_TQDM_PATCH_PRINT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # What is lost is told in this project's own words, in a line.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died|Task .* failed. There are|Raylet is terminated"
+    "|The node with node id)",
 }
 
 
@@ -55,7 +59,7 @@ CONNECT_TIMEOUT_S = 10.0
 SIGNALS_EVERY_S = 0.5
 
 # Where Ray says, at the end of many lines, what became of an actor.
-_BECAUSE = re.compile(r"The actor is dead because ([^.\n]+)")
+_BECAUSE = re.compile(r"The actor (?:is dead|died) because ([^.\n]+)")
 
 # Whether this process runs a cluster of its own.
 _STARTED_HERE = False

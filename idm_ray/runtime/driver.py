@@ -16,7 +16,7 @@ from idm_ray.algorithm.numerics import Numerics
 from idm_ray.checkpoints.saving import Saving
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.errors import ActorLostError, ResourceError
+from idm_ray.errors import ActorLostError
 from idm_ray.layout import (
     Layout,
     check_numerics,
@@ -37,15 +37,16 @@ from idm_ray.progress import (
     Evaluated,
     Record,
     RunnerEvent,
+    first_reports,
 )
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.commits import Commits
-from idm_ray.runtime.connection import connect, fetch
+from idm_ray.runtime.connection import InputLostError, connect, fetch, wait
 from idm_ray.runtime.evaluations import Evaluations, LostEvaluation
-from idm_ray.runtime.keeper import beside_the_driver, start_keeper
+from idm_ray.runtime.keeper import Keeper, beside_the_driver
 from idm_ray.runtime.loop import Loop, Start
-from idm_ray.runtime.placement import Reservation, Seat, free_room
+from idm_ray.runtime.placement import Reservation, Seat, may_have_room
 from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.snapshots import Snapshots
 from idm_ray.runtime.team import Loaded, SeatsLostError, Team
@@ -143,9 +144,9 @@ class RayRunner:
         self._pretrained: dict[int, Any] = {}
         self._loaded: Loaded | None = None
         self._forgotten: set[int] = set()
-        self._outgrown: dict[str, float] = {}
+        self._logs = ""
         self._saving: Saving
-        self._keeper: Any = None
+        self._keeper: Keeper | None = None
         self._commits: Commits | None = None
 
     @property
@@ -156,11 +157,11 @@ class RayRunner:
     def restore(self, saving: Saving) -> Iterator[Announcement]:
         """Take up the newest checkpoint that is whole, if there is one; before all else."""
         self._saving = saving
-        self._keeper = start_keeper(saving.folder)
+        self._keeper = Keeper(saving.folder)
         yield from self._go_back()
         self.record = Record.of(saving.last)
         files = saving.last.pretrained if saving.last else ()
-        read = self._keeper.read_pretrained.options(num_returns=2)
+        read = self._keeper.process.read_pretrained.options(num_returns=2)
         found = [read.remote(file) for file in files]
         fetch([done for _, done in found])
         self._pretrained = {member: network for member, (network, _) in enumerate(found)}
@@ -170,7 +171,9 @@ class RayRunner:
         if self._pretrained:
             return  # they came with the checkpoint
         for report, network in pretrained_set(self.plan, self._team.seats):
-            self._pretrained[report.member] = network
+            # On the driver's node: no other node's end takes it away.
+            self._pretrained[report.member], held = beside_the_driver(actors.hold).remote(network)
+            fetch(held)
             yield report
 
     def start(self) -> Iterator[Announcement]:
@@ -190,7 +193,7 @@ class RayRunner:
             try:
                 if (yield from self._iterate(began)):
                     break
-                yield from self._grow()
+                yield from self._go_on_with_more()
             except ActorLostError as loss:
                 yield from self._recover(loss)
         # Evaluations may have waited for the resources that are given back here.
@@ -200,7 +203,7 @@ class RayRunner:
     def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
         """Make a checkpoint now, each group as it was after its last finished iteration."""
         if self._commits is not None:
-            yield from self._commits.keep_now(0, self.record.tally(), within_s=within_s)
+            yield from self._commits.keep_now(0, self.record.tally, within_s=within_s)
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""
@@ -225,7 +228,7 @@ class RayRunner:
         self._evaluations.cancel()
         self._team.release()
         if self._keeper is not None:
-            ray.kill(self._keeper)
+            self._keeper.end()
             self._keeper = None
 
     @property
@@ -236,7 +239,14 @@ class RayRunner:
     def _iterate(self, began: float) -> Generator[RunnerEvent, None, bool]:
         """Go through the iterations; whether all are finished, or there is room to grow."""
         loop, collector = self._loop()
-        self._commits = Commits(self._saving, self._team, self._keeper, self._networks)
+        assert self._keeper is not None, "restore comes first"
+        self._commits = Commits(
+            self._saving,
+            self._team,
+            self._keeper,
+            self._networks,
+            hang_timeout_s=self.plan.config.machine.hang_timeout_s,
+        )
         reported = time.perf_counter()
         busy = self.record.busy
         while not loop.complete:
@@ -246,34 +256,41 @@ class RayRunner:
             for progress in collector.due(time.perf_counter() - reported):
                 reported = time.perf_counter()
                 yield progress
+                self.record.told = max(self.record.told, progress.iteration)
             for text in loop.news():
                 yield Announcement(text, warning=True)
             yield from self._evaluate_copies(loop.iteration)
-            for event in self._commits.keep(loop.iteration, self.record.tally()):
+            for event in self._commits.keep(loop.iteration, self.record.tally):
                 yield event
-                if isinstance(event, Committed) and self._may_grow():
+                if isinstance(event, Committed) and self._can_grow():
                     return False
         yield from self._end(began)
         return True
 
     def _end(self, began: float) -> Iterator[RunnerEvent]:
         """What the actors still have to give when all iterations are finished."""
-        handles = self.processes[:-1]
-        self._images, gathered = _gathered([actor.images.remote() for actor in handles])
+        self._submit_copies(self.plan.config.condense.iterations)
+        images, peak = self._team.fetch_images()
+        self._images, gathered = _gathered(images)
         fetch(gathered)
-        peaks = fetch([process.peak_memory_bytes.remote() for process in self.processes])
-        peak = sum(peaks) + peak_memory_bytes()
+        peak += peak_memory_bytes()
         self.record.seconds = time.perf_counter() - began
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak)
         if self.plan.config.evaluation.repeats:  # else the results are written now
             yield from self.commit(within_s=LAST_COMMIT_WITHIN_S)
 
     def _loop(self) -> tuple[Loop, Collector]:
-        commit = self._loaded.commit if self._loaded else None
+        commit = self._saving.last
         iterations, assignment = self.plan.config.condense.iterations, self._team.layout.assignment
         at = [g.iteration for g in commit.groups] if commit else [0] * len(self.plan.groups)
         *handles, queue = self.processes
-        collector = Collector(iterations=iterations, starts=at, num_workers=len(handles))
+        collector = Collector(
+            iterations=iterations,
+            starts=first_reports(at, iterations),
+            num_workers=len(handles),
+            at=min(at),
+            told=self.record.told,
+        )
         loop = Loop(
             [
                 Start(handle, min(at[group] for group in own))
@@ -286,7 +303,20 @@ class RayRunner:
         return loop, collector
 
     def _evaluate_copies(self, iteration: int) -> Iterator[RunnerEvent]:
-        """Have copies evaluated that every actor has made by now."""
+        """Have copies evaluated that every actor has made by now.
+
+        Raises:
+            ActorLostError: copies are lost, and so is whoever made them.
+        """
+        self._submit_copies(iteration)
+        for event in self._evaluations.finished(wait_for=False):
+            if isinstance(event, LostEvaluation) and isinstance(event.loss, InputLostError):
+                raise event.loss
+            # A lost one is submitted again.
+            yield self._noted(event)
+
+    def _submit_copies(self, iteration: int) -> None:
+        """Submit what is not being evaluated yet; copies that nobody needs are forgotten."""
         for mark, jobs in self._marks.items():
             if mark > iteration or mark in self._forgotten:
                 continue
@@ -295,12 +325,9 @@ class RayRunner:
                 self._forgotten.add(mark)
                 for actor in self._team.class_actors:
                     actor.forget.remote(mark)
-            elif not self._evaluations.is_under_way(mark):
+            elif waiting := [job for job in left if job not in self._evaluations.under_way]:
                 copies = [actor.copies.remote(mark) for actor in self._team.class_actors]
-                self._evaluations.submit(left, _gathered(copies)[0])
-        for event in self._evaluations.finished(wait_for=False):
-            # A lost one is tried again with new copies.
-            yield self._noted(event)
+                self._evaluations.submit(waiting, _gathered(copies)[0])
 
     def _results(self) -> Iterator[RunnerEvent]:
         """All results that are still to come, when nobody condenses any more."""
@@ -309,17 +336,19 @@ class RayRunner:
             if isinstance(event, LostEvaluation):
                 self._evaluations.submit([event.job], event.images)
             elif self._commits is not None:
-                yield from self._commits.keep_results(self.record.tally())
+                yield from self._commits.keep_results(self.record.tally)
 
     def _noted(self, event: Evaluated | LostEvaluation) -> RunnerEvent:
         if isinstance(event, LostEvaluation):
-            what = f"evaluation {event.job.repeat} of {event.job.subject}"
+            logs = f" (logs of its node in {self._logs})" if self._logs else ""
+            what = f"evaluation {event.job.repeat} of {event.job.subject}{logs}"
             return self._failures.count([what], event.loss)
         self.record.evaluated[event.job] = event.accuracy
         return event
 
     def _go_back(self) -> Iterator[Announcement]:
-        load = partial(self._team.load, self._keeper)
+        assert self._keeper is not None, "restore comes first"
+        load = partial(self._team.load, self._keeper.process)
         self._loaded, problems = self._saving.go_back(load)
         for problem in problems:
             yield Announcement(problem, warning=True)
@@ -336,51 +365,52 @@ class RayRunner:
                 yield Announcement(f"{lack}: going on with {actors_} class actors", warning=True)
                 yield from self._go_back()
             else:
+                self._loaded = None  # they have it
                 self._forgotten = set()
+                self._logs = self._team.log_folder
                 yield Announcement(self._team.describe())
                 return
 
     def _recover(self, loss: ActorLostError) -> Iterator[Announcement]:
         """Replace who was lost, and have everybody go back to the last checkpoint."""
-        self._commits = None
+        self._drop_commits()
         self._evaluations.cancel()
         yield self._failures.count(list(self._team.dismiss_lost()), loss)
         yield from self._go_back()
-        at = self._loaded.commit.iteration if self._loaded else 0
+        at = self._saving.last.iteration if self._saving.last else 0
         yield Announcement(f"going on from iteration {at}")
         yield from self._start_team()
 
-    def _may_grow(self) -> bool:
-        """Whether there is room for more class actors, and was none when it was tried last."""
-        layout, there = self._team.layout, _resources()
-        return there != self._outgrown and self._wanted() > layout.actors and free_room(layout)
+    def _drop_commits(self) -> None:
+        if self._commits is not None:
+            self._commits.give_up()
+            self._commits = None
 
-    def _wanted(self) -> int:
-        """Class actors that the user wants, or that fit the cluster as it is now."""
-        return lay_out(
-            self.plan.config.machine, num_groups=len(self.plan.groups), **_resources()
-        ).actors
+    def _can_grow(self) -> bool:
+        """Whether the run has more class actors from now on, which are to be started."""
+        layout = self._team.layout
+        # What the user wants, or what fits the cluster as it is now.
+        machine, num_groups = self.plan.config.machine, len(self.plan.groups)
+        wanted = lay_out(machine, num_groups=num_groups, **_resources()).actors
+        more = wanted - layout.actors
+        return more > 0 and may_have_room(layout) and self._team.grow(more) > 0
 
-    def _grow(self) -> Iterator[Announcement]:
+    def _go_on_with_more(self) -> Iterator[Announcement]:
         """Deal the groups to more class actors, from the checkpoint that was just made."""
-        before, self._outgrown = self._team.layout.actors, _resources()
-        self._commits = None
-        self._evaluations.cancel()
-        try:
-            self._team.resize(self._wanted())
-        except ResourceError:
-            self._team.resize(before)
-        yield Announcement(f"the cluster has grown: {self._team.layout.actors} class actors now")
+        self._drop_commits()
+        num_actors = self._team.layout.actors
+        yield Announcement(f"the cluster has room for more: {num_actors} class actors from now on")
         yield from self._go_back()
         yield from self._start_team()
 
 
-def _gathered(parts: Sequence[Any]) -> Any:
-    """References to all images, and to None when they are there.
+def _gathered(parts: Sequence[Any]) -> tuple[Any, Any]:
+    """References to all images and to what says that they are there.
 
-    They are on the driver's node: no other node's end takes them away.
+    On the driver's node: no other node's end takes them away.
     """
-    return beside_the_driver(actors.gather_images).remote(*parts)
+    images, gathered = beside_the_driver(actors.gather_images).remote(*parts)
+    return images, gathered
 
 
 def _inspect(
@@ -392,7 +422,7 @@ def _inspect(
         for seat in seats
     ]
     # All of them end before the first error is raised: it gives their seats away.
-    ray.wait(looks, num_returns=len(looks))
+    wait(looks, num_returns=len(looks))
     return list(fetch(looks))
 
 

@@ -1,6 +1,6 @@
 """Evaluation as tasks: networks are trained and tested wherever there is room."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,13 @@ from idm_ray.runtime.connection import fetch, wait
 
 @dataclass(frozen=True, slots=True)
 class LostEvaluation:
-    """A network whose process was lost; `images` is the reference that it was given."""
+    """A network that is to be trained again.
+
+    Attributes:
+        job: of the network.
+        images: the reference that it was given.
+        loss: of the process; as InputLostError, of the images.
+    """
 
     job: EvaluationJob
     images: Any
@@ -32,23 +38,26 @@ class Evaluations:
     """
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
-        largest_node = max(
-            float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
-        )
-        self._task = actors.evaluate.options(
-            num_cpus=min(layout.threads, largest_node), num_gpus=layout.gpus_per_actor
-        )
+        self._threads, self._gpus = layout.threads, layout.gpus_per_actor
         self._plan = ray.put(plan)
         self._jobs: dict[Any, tuple[EvaluationJob, Any]] = {}
 
     def submit(self, jobs: Sequence[EvaluationJob], images: Any) -> None:
         """Train one network for each job, on images given by reference."""
+        # As the nodes are now: what fits none of them would wait for ever.
+        largest_node = max(
+            float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
+        )
+        task = actors.evaluate.options(
+            num_cpus=min(self._threads, largest_node), num_gpus=self._gpus
+        )
         for job in jobs:
-            self._jobs[self._task.remote(self._plan, job, images)] = job, images
+            self._jobs[task.remote(self._plan, job, images)] = job, images
 
-    def is_under_way(self, iteration: int) -> bool:
-        """Whether images of an iteration are being evaluated."""
-        return any(job.iteration == iteration for job, _ in self._jobs.values())
+    @property
+    def under_way(self) -> Collection[EvaluationJob]:
+        """What is being evaluated."""
+        return {job for job, _ in self._jobs.values()}
 
     def finished(self, *, wait_for: bool) -> Iterator[Evaluated | LostEvaluation]:
         """Results that are there, or all that are still to come, and those that were lost."""

@@ -77,6 +77,26 @@ def beside_the_driver(remote: Any) -> Any:
     return remote.options(num_cpus=0, scheduling_strategy=here)
 
 
-def start_keeper(folder: CheckpointFolder) -> Any:
-    """Start the process; returns its handle at once."""
-    return beside_the_driver(_KeeperActor).remote(folder)
+class Keeper:
+    """The driver's side of the process, which is there as soon as it is called.
+
+    Args:
+        folder: of the checkpoints.
+    """
+
+    def __init__(self, folder: CheckpointFolder) -> None:
+        self._folder = folder
+        self.process = self._start()
+        """Handle of the actor."""
+
+    def start_over(self) -> None:
+        """End it in the middle of whatever it writes, which must not appear later, and begin."""
+        self.end()
+        self.process = self._start()
+
+    def end(self) -> None:
+        """End it."""
+        ray.kill(self.process)
+
+    def _start(self) -> Any:
+        return beside_the_driver(_KeeperActor).remote(self._folder)

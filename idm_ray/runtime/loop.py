@@ -92,7 +92,7 @@ class Loop:
     @property
     def complete(self) -> bool:
         """Whether everybody has done and reported everything."""
-        return self._collector.complete and self._snapshots.complete
+        return self.iteration == self._snapshots.iterations and self._snapshots.complete
 
     @property
     def iteration(self) -> int:

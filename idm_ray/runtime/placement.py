@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +14,11 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from idm_ray import interruption
 from idm_ray.errors import ResourceError
 from idm_ray.layout import Layout
 
-# How often to ask whether a lost seat has been replaced.
-LOOK_EVERY_S = 0.5
+# Seats that there is room for are there within so many seconds.
+EXTEND_WITHIN_S = 2.0
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -50,44 +48,56 @@ class Reservation:
         # own share of a GPU; without one it sits beside the first actor, where the data are.
         queue = {name: amount for name, amount in actor.items() if name == "GPU"}
         bundles = [actor] * layout.actors * bool(actor) + [queue] * bool(queue)
-        self._seats = [(actor, n) for n in range(layout.actors)]
-        self._seats.append((queue, layout.actors if queue else 0))
-        self._group: PlacementGroup | None = None
+        self._groups: list[PlacementGroup] = []
         if not may_grow:
             _refuse_infeasible(bundles)
         if bundles:
-            self._group = _reserve(bundles, wait_s)
+            self._groups.append(_reserve(bundles, wait_s))
+        group = self._groups[0] if bundles else None
+        self._actor_seats = [_seat(actor, group, n) for n in range(layout.actors)]
+        self._queue_seat = _seat(queue, group, layout.actors if queue else 0)
+        self._needs = actor
 
-    def seats(self) -> Iterator[Seat]:
-        """Options for each class actor in turn, then for the queue."""
-        for want, bundle in self._seats:
-            options: dict[str, Any] = {
-                "num_cpus": want.get("CPU", 0),
-                "num_gpus": want.get("GPU", 0),
-            }
-            if self._group is not None:
-                options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
-                    self._group, placement_group_bundle_index=bundle
-                )
-            yield Seat(options)
+    @property
+    def seats(self) -> list[Seat]:
+        """Of each class actor in turn, then of the queue."""
+        return [*self._actor_seats, self._queue_seat]
 
-    def is_whole(self, wait_s: float) -> bool:
-        """Whether every seat exists, or does again within a time: nodes come and go."""
-        deadline = time.monotonic() + wait_s
-        while self._group is not None:
-            if placement_group_table(self._group)["state"] == "CREATED":
-                break
-            if time.monotonic() > deadline:
-                return False
-            interruption.check()
-            time.sleep(LOOK_EVERY_S)
-        return True
+    @property
+    def is_whole(self) -> bool:
+        """Whether every seat exists: a node may be gone, and its seats may find another."""
+        return all(placement_group_table(g)["state"] == "CREATED" for g in self._groups)
+
+    def extend(self, most: int) -> int:
+        """Add seats of class actors, as far as there is room for them now.
+
+        Returns:
+            How many there are more.
+        """
+        asked = [placement_group([self._needs]) for _ in range(most)] if self._needs else []
+        deadline = time.monotonic() + EXTEND_WITHIN_S
+        for group in asked:
+            if group.wait(timeout_seconds=max(0.0, deadline - time.monotonic())):
+                self._groups.append(group)
+                self._actor_seats.append(_seat(self._needs, group, 0))
+            else:
+                remove_placement_group(group)
+        return sum(group in self._groups for group in asked)
 
     def release(self) -> None:
         """Give everything back; processes that still sit here are ended."""
-        if self._group is not None:
-            remove_placement_group(self._group)
-            self._group = None
+        for group in self._groups:
+            remove_placement_group(group)
+        self._groups = []
+
+
+def _seat(needs: dict[str, float], group: PlacementGroup | None, bundle: int) -> Seat:
+    options: dict[str, Any] = {"num_cpus": needs.get("CPU", 0), "num_gpus": needs.get("GPU", 0)}
+    if group is not None:
+        options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=bundle
+        )
+    return Seat(options)
 
 
 def room(layout: Layout) -> int:
@@ -107,10 +117,10 @@ def room(layout: Layout) -> int:
     return sum(seats) - ("GPU" in actor)
 
 
-def free_room(layout: Layout) -> bool:
-    """Whether there is room for one class actor more."""
-    free = ray.available_resources()
-    return all(free.get(name, 0) + 1e-6 >= amount for name, amount in _needs(layout).items())
+def may_have_room(layout: Layout) -> bool:
+    """Whether there could be room for one class actor more: enough is free, if only in parts."""
+    free, needs = ray.available_resources(), _needs(layout)
+    return bool(needs) and all(free.get(name, 0) + 1e-6 >= needs[name] for name in needs)
 
 
 def _needs(layout: Layout) -> dict[str, float]:

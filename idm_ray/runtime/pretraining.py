@@ -9,7 +9,7 @@ import ray
 from idm_ray.plan import Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.runtime import actors
-from idm_ray.runtime.connection import fetch
+from idm_ray.runtime.connection import fetch, wait
 from idm_ray.runtime.placement import Seat
 
 
@@ -33,10 +33,11 @@ def pretrained_set(plan: Plan, seats: Sequence[Seat]) -> Iterator[tuple[Pretrain
                 task = actors.pretrain.options(num_returns=2, **seat.options)
                 network, report = task.remote(shared_plan, waiting.popleft())
                 running[report] = network, seat
-            done, _ = ray.wait(list(running))
-            network, seat = running.pop(done[0])
-            free.append(seat)
-            yield fetch(done[0]), network
+            done = wait(list(running))
+            for report in done:
+                network, seat = running.pop(report)
+                free.append(seat)
+                yield fetch(report), network
     finally:
         for report in running:
             ray.cancel(report, force=True)

@@ -62,7 +62,8 @@ class Snapshots:
     def __init__(self, queue: Any, iterations: int, *, first: int = 0) -> None:
         self.queue = queue
         self._serve = queue.serve.options(num_returns=2)
-        self._iterations = iterations
+        self.iterations = iterations
+        """Of the run."""
         self.window = WINDOW
         """Iterations whose snapshots may exist at once."""
         self.first = first
@@ -81,7 +82,7 @@ class Snapshots:
     @property
     def complete(self) -> bool:
         """Whether the queue has done and reported everything."""
-        return self._submitted == self._iterations and not self._calls
+        return self._submitted == self.iterations and not self._calls
 
     @property
     def seconds_per_iteration(self) -> float:
@@ -92,15 +93,15 @@ class Snapshots:
         """Drop what lies before iteration `needed`, and ask for the window that begins there."""
         for first in [f for f, block in self.served.items() if block.last <= needed]:
             del self.served[first]
-        while self._submitted < self._iterations:
+        while self._submitted < self.iterations:
             first = self._submitted
-            last = min(first + min(iterations_per_call, self.window), self._iterations)
+            last = min(first + min(iterations_per_call, self.window), self.iterations)
             if last > needed + self.window:
                 return
             sequence, report = self._serve.remote(first, last, needed=needed)
             self._calls.append(_Call(first, last, sequence, report))
             self._submitted = last
-            if last == self._iterations:
+            if last == self.iterations:
                 self._calls.append(_Call(last, last, None, self.queue.finish.remote()))
 
     def consumed(self, block: Block, path_s: float) -> None:

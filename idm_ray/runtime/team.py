@@ -1,5 +1,7 @@
 """The processes that condense: seated, started where a checkpoint left off, replaced when lost."""
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +15,16 @@ from idm_ray.layout import Layout, deal
 from idm_ray.plan import Plan
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import fetch, wait
-from idm_ray.runtime.placement import Reservation, room
+from idm_ray.runtime.placement import Reservation, Seat, room
 
-# A process that is placed imports what it needs within so many seconds, also on a busy machine.
+# How often to look whether the seats of processes that do not start are still there.
+LOOK_EVERY_S = 0.5
+
+# Importing what a process needs takes long on a busy machine, and is no hang before that.
 START_WITHIN_S = 120.0
 
-# Whoever is alive tells where it is within so many seconds.
-ANSWER_WITHIN_S = 10.0
+# Whoever is alive tells where it is within so many seconds, also on a busy machine.
+ANSWER_WITHIN_S = 30.0
 
 
 class SeatsLostError(Exception):
@@ -58,9 +63,13 @@ class Team:
         self._reservation = reservation
         self._machine = machine
         self._num_groups = num_groups
-        self.seats = list(reservation.seats())
         self._handles: list[Any] = [None] * len(self.seats)
         self._places: list[actors.Place | None] = [None] * len(self.seats)
+
+    @property
+    def seats(self) -> list[Seat]:
+        """Where processes sit: class actors and, last, the queue."""
+        return self._reservation.seats
 
     @property
     def class_actors(self) -> list[Any]:
@@ -93,7 +102,7 @@ class Team:
         """Start who is missing, and have everybody begin, or go on where a commit left off.
 
         Raises:
-            ActorLostError: a process was lost meanwhile.
+            ActorLostError: a process was lost meanwhile, or hangs.
             SeatsLostError: there is no room for all of them any more.
         """
         self._seat()
@@ -107,7 +116,21 @@ class Team:
         calls.append(
             queue.start.remote(shared, *pretrained, saved=loaded.queue if loaded else None)
         )
-        fetch(calls)
+        self._fetch(calls)
+
+    def fetch_images(self) -> tuple[list[Any], int]:
+        """What is to be had of the processes at the end.
+
+        Returns:
+            References to the images of each class actor; memory that all processes took, in bytes.
+
+        Raises:
+            ActorLostError: a process was lost meanwhile, or hangs.
+        """
+        images = [actor.images.remote() for actor in self.class_actors]
+        # Each carries out its calls in their order: whoever answers has images to give.
+        peaks = self._fetch([process.peak_memory_bytes.remote() for process in self.processes])
+        return images, sum(peaks)
 
     def describe(self) -> str:
         """Where the class actors and, last, the queue run."""
@@ -119,6 +142,12 @@ class Team:
             + (f", GPU {', '.join(map(str, place.gpus))}" if place.gpus else "")
             for name, place in zip(names, places, strict=True)
         )
+
+    @property
+    def log_folder(self) -> str:
+        """Where a node keeps the logs of its processes; empty where that is not known."""
+        logs = (place.log for place in self._places if place is not None)
+        return os.path.dirname(next(logs, ""))
 
     def dismiss_lost(self) -> Iterator[str]:
         """Part with the processes that do not answer; who they were, and where their log is."""
@@ -135,44 +164,54 @@ class Team:
                     continue
             except ActorLostError:
                 pass
-            ray.kill(self._handles[number])
-            self._handles[number] = None
             yield self._name(number)
+            ray.kill(self._handles[number])
+            self._handles[number] = self._places[number] = None
 
-    def resize(self, num_actors: int) -> None:
-        """Give all groups to so many class actors; all processes are started anew.
+    def grow(self, num_actors: int) -> int:
+        """Take up to so many class actors more, as far as there is room; `start` comes next.
 
-        Raises:
-            ResourceError: there is no room for them.
+        Returns:
+            How many there are more; each gets groups of those that are there.
         """
-        self.release()
-        layout = deal(self.layout, num_actors, self._num_groups)
-        self._reservation = Reservation(layout, wait_s=self._machine.wait_s, may_grow=True)
-        self.layout = layout
-        self.seats = list(self._reservation.seats())
-        self._handles = [None] * len(self.seats)
-        self._places = [None] * len(self.seats)
+        added = self._reservation.extend(num_actors)
+        self.layout = deal(self.layout, self.layout.actors + added, self._num_groups)
+        self._handles[-1:-1] = [None] * added
+        self._places[-1:-1] = [None] * added
+        return added
 
     def shrink(self) -> None:
         """Go on with as many class actors as there is room for, fewer than before.
 
+        All processes are ended. `start` comes next, with a commit that was loaded once more.
+
         Raises:
             ResourceError: there is no room for any.
         """
-        fewer = min(self.layout.actors - 1, room(self.layout))
-        if fewer < 1:
-            self.release()
-            raise ResourceError(
-                "the cluster has no room left for a single class actor and the queue: wait until "
-                "it has, or give less in --cpus-per-actor or --gpus-per-actor, and resume"
-            )
-        self.resize(fewer)
+        self.release()
+        fewer = self.layout.actors - 1
+        while (fewer := min(fewer, room(self.layout))) > 0:
+            layout = deal(self.layout, fewer, self._num_groups)
+            try:
+                self._reservation = Reservation(layout, wait_s=self._machine.wait_s, may_grow=True)
+            except ResourceError:  # somebody else has it, or it went while we waited
+                fewer -= 1
+                continue
+            self.layout = layout
+            self._handles = [None] * len(self.seats)
+            self._places = [None] * len(self.seats)
+            return
+        raise ResourceError(
+            "the cluster has no room left for a single class actor and the queue: wait until it "
+            "has, or give less in --cpus-per-actor or --gpus-per-actor, and resume"
+        )
 
     def release(self) -> None:
         """End the processes and give back what they held."""
         for process in self.processes:
             ray.kill(process)
         self._handles = [None] * len(self._handles)
+        self._places = [None] * len(self._places)
         self._reservation.release()
 
     def _seat(self) -> None:
@@ -180,7 +219,7 @@ class Team:
 
         Raises:
             SeatsLostError: a seat is gone.
-            ActorLostError: a process did not start.
+            ActorLostError: a process did not start, or hangs.
         """
         kinds = [actors.ClassActor] * (len(self.seats) - 1) + [actors.QueueActor]
         calls = {}
@@ -188,14 +227,40 @@ class Team:
             if self._handles[number] is None:
                 self._handles[number] = kind.options(**seat.options).remote()
                 calls[_place(self._handles[number])] = number
-        if calls and not self._reservation.is_whole(self._machine.wait_s):
-            raise SeatsLostError("a part of the cluster is gone")
-        within_s = START_WITHIN_S
-        done = wait(list(calls), num_returns=len(calls), timeout_s=within_s) if calls else []
-        for call in done:
-            self._places[calls[call]] = fetch(call)
-        if len(done) < len(calls):
-            raise SeatsLostError(f"{len(calls) - len(done)} processes found no place")
+        self._await(list(calls))
+        for call, number in calls.items():
+            self._places[number] = fetch(call)
+
+    def _await(self, calls: list[Any]) -> None:
+        """Wait until all processes that were just started answer."""
+        whole_at = began = time.monotonic()
+        while calls and len(wait(calls, num_returns=len(calls), timeout_s=LOOK_EVERY_S)) < len(
+            calls
+        ):
+            now = time.monotonic()
+            if self._reservation.is_whole:
+                whole_at = now
+            elif now - whole_at > self._machine.wait_s:
+                raise SeatsLostError("a part of the cluster is gone")
+            within_s = self._start_within_s
+            if within_s is not None and whole_at - began > within_s:
+                raise ActorLostError(f"it did not start within {within_s:g} s")
+
+    @property
+    def _start_within_s(self) -> float | None:
+        hang_s = self._machine.hang_timeout_s
+        return max(START_WITHIN_S, hang_s) if hang_s else None
+
+    def _fetch(self, calls: list[Any]) -> list[Any]:
+        """Results of a call of each process; whoever does not answer is ended."""
+        within_s = self._start_within_s
+        done = wait(calls, num_returns=len(calls), timeout_s=within_s)
+        late = [number for number, call in enumerate(calls) if call not in done]
+        for number in late:
+            ray.kill(self._handles[number])
+        if late:
+            raise ActorLostError(f"no answer within {within_s:g} s")
+        return list(fetch(calls))
 
     def _name(self, number: int) -> str:
         is_queue = number == len(self.seats) - 1

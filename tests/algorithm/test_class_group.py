@@ -10,6 +10,7 @@ from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.config import CondenseConfig
 from idm_ray.errors import NonFiniteLossError
+from idm_ray.pace import iterations_remembered
 from tests import reference
 from tests.algorithm.making import convnet, flat_network, flat_weights, normal
 
@@ -249,6 +250,27 @@ def test_finished_iterations_are_passed_over():
     np.testing.assert_array_equal(again.matching, expected.matching[3:])
     assert group.run(0, sequence(2)).matching.shape == (0, 4)
     assert group.iteration == 4
+
+
+def test_a_restored_group_reports_once_more_what_is_remembered():
+    group, restored = make_group(make_config()), make_group(make_config())
+    expected = group.run(0, sequence(3))
+    restored.restore(group.state())
+    expected_last = group.run(3, sequence(2)[1:])
+    report = restored.run(2, sequence(2))  # its first iteration is finished
+    assert report.first_iteration == 0
+    for name in ("matching", "regularization"):
+        losses = np.concatenate([getattr(expected, name), getattr(expected_last, name)])
+        np.testing.assert_array_equal(getattr(report, name), losses)
+    assert restored.run(4, sequence(1)).first_iteration == 4
+
+
+def test_no_more_losses_are_remembered_than_somebody_may_ask_for():
+    iterations = 1000
+    group = make_group(make_config(iterations=iterations))
+    for t in range(iterations_remembered(iterations) + 3):
+        group.run(t, sequence(1))
+    assert group.state().losses.shape == (2, iterations_remembered(iterations), CLASSES)
 
 
 def test_copies_are_kept_until_they_are_forgotten_and_outlive_a_restore():

@@ -20,6 +20,7 @@ from idm_ray.checkpoints.commit import Commit, EvaluationResult
 from idm_ray.checkpoints.folder import CheckpointFolder
 
 SHAPE = (2, 1, 1, 3, 3)
+NO_LOSSES = np.zeros((2, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,7 @@ def make_run(number: int = 1) -> Run:
             images=numbers(rng, *SHAPE),
             velocity=numbers(rng, *SHAPE),
             copies={first - 5: numbers(rng, *SHAPE)} if group else {},
+            losses=numbers(rng, 2, 4, SHAPE[0]) if group else NO_LOSSES,
         )
         for group in range(2)
     }

@@ -161,6 +161,7 @@ def test_nothing_is_ever_unpickled(folder, tmp_path):
 
 
 IMAGES = np.zeros((1, 1, 1, 2, 2), np.float32)
+LOSSES = np.zeros((2, 3, 1), np.float32)
 WEIGHTS = np.zeros(3, np.float32)
 
 
@@ -176,6 +177,9 @@ WEIGHTS = np.zeros(3, np.float32)
         ({"images": IMAGES, "velocity": IMAGES.astype(np.float64)}, "found float64 of shape"),
         ({"images": IMAGES[:0], "velocity": IMAGES[:0]}, "found float32 of shape (0, 1, 1, 2, 2)"),
         ({"images": IMAGES, "velocity": IMAGES, "copy-5": IMAGES[0]}, "in 'copy-5'"),
+        ({"images": IMAGES, "velocity": IMAGES, "losses": LOSSES[:1]}, "found float32 of shape (1"),
+        ({"images": IMAGES, "velocity": IMAGES, "losses": LOSSES[0]}, "expected float32 losses of"),
+        ({"images": IMAGES, "velocity": IMAGES, "losses": LOSSES.astype(">i8")}, "found int64 of"),
     ],
 )
 def test_arrays_that_are_no_group_are_refused(folder, arrays, said):

@@ -49,9 +49,17 @@ def test_the_interval_begins_with_the_first_question(folder):
 
 def test_an_interval_of_iterations_does_not_look_at_the_clock(folder):
     saving = make_saving(folder, Interval(iterations=4))
-    assert [saving.due(1000.0 * i, i) for i in (2, 3, 5, 6)] == [False, False, False, True]
-    saving.begun(0.0, 6)
-    assert [saving.due(0.0, i) for i in (9, 10)] == [False, True]
+    assert [saving.due(1000.0 * i, i) for i in (1, 2, 3, 4)] == [False, False, False, True]
+    saving.begun(0.0, 4)
+    assert [saving.due(0.0, i) for i in (7, 8)] == [False, True]
+
+
+def test_an_interval_of_iterations_begins_where_the_run_goes_on(folder):
+    commit(make_saving(folder), make_run(1))  # of iteration 10
+    saving = make_saving(folder, Interval(iterations=4))
+    saving.begun(0.0, 40)
+    saving.go_back(lambda found: found)
+    assert [saving.due(0.0, i) for i in (13, 14)] == [False, True]
 
 
 def test_results_alone_are_due_sooner(folder):

@@ -44,6 +44,22 @@ def test_pixels_labels_and_card_come_back_bit_for_bit(path, card):
     assert read_card(path) == card
 
 
+READS = """
+import os, sys
+from idm_ray.results.condensed import read_arrays
+before = os.listdir("/proc/self/task")
+read_arrays(sys.argv[1])
+print(len(os.listdir("/proc/self/task")) - len(before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux does")
+def test_reading_leaves_no_threads_that_could_outlive_python(path):
+    command = [sys.executable, "-c", READS, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
+
+
 def test_rows_are_sorted_by_class_and_keep_their_order_within_one(tmp_path, card):
     images, labels = make_arrays(card)
     order = np.array([4, 0, 3, 1, 5, 2])

@@ -96,9 +96,11 @@ def test_every_actor_goes_through_all_iterations_in_order(processes, per_call):
     assert progress.losses["matching_loss"] == len(told)
 
 
-def test_a_loop_that_begins_late_asks_for_no_earlier_iteration(processes):
+@pytest.mark.parametrize("per_call", [1, 3])
+def test_a_loop_that_begins_late_asks_for_no_earlier_iteration(processes, per_call):
+    # With calls of one iteration, no group needs what the first one gives.
     loop, _, collector, told = run_loop(
-        processes, 20, pace=lambda seconds, window: 3, first=7, at=(8, 11)
+        processes, 20, pace=lambda seconds, window: per_call, first=7, at=(8, 11)
     )
     for blocks in told:
         assert [i for first, last in blocks for i in range(first, last)] == list(range(7, 20))
