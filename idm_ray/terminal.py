@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import rich.filesize
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -21,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from idm_ray.execution import Event, Finished, Started
-from idm_ray.progress import Advanced, Announcement, Evaluated, Progress
+from idm_ray.progress import Advanced, Announcement, Committed, Evaluated, Progress
 
 # Plain lines come at most this often, so that a log of a long run stays readable.
 LINE_EVERY_S = 30.0
@@ -48,6 +49,7 @@ class Terminal:
         self._task: TaskID
         self._what, self._total, self._first, self._done = "", 0, 0, 0
         self._began = self._last_line = 0.0
+        self._has_committed = False
 
     def __call__(self, event: Event) -> None:
         """Show one event; that it cannot be shown, on a full disk or to nobody, ends no run."""
@@ -67,6 +69,8 @@ class Terminal:
             self._advance(event.done, event.info)
         elif isinstance(event, Evaluated):
             self._evaluated(event)
+        elif isinstance(event, Committed):
+            self._committed(event)
         elif isinstance(event, Finished):
             if event.summary["evaluation"]:
                 self.show(result_table(event.summary))
@@ -111,6 +115,13 @@ class Terminal:
             self._advance(self._done + 1, info)
         else:
             self._console.print(f"iteration {event.job.iteration}: {info}")
+
+    def _committed(self, event: Committed) -> None:
+        """Say what checkpoints take, once: the log of the run has them all."""
+        if not self._has_committed:
+            self._has_committed = True
+            size = rich.filesize.decimal(event.bytes)
+            self._console.print(f"checkpoint of iteration {event.iteration}: {size}")
 
     def _advance(self, done: int, info: str) -> None:
         self._done = done

@@ -328,8 +328,9 @@ def test_a_run_says_what_it_does_in_plain_lines_and_prints_the_result(tmp_path):
         "convnet-2 in (float32|bfloat16), not compiled; 2 groups of up to 5 classes", lines[4]
     )
     assert lines[5].startswith("condense 3/3  ")
-    assert lines[6].startswith("evaluate 3/3  ")
-    assert lines[7:] == [f"condensed set and gallery in {tmp_path / 'run'}"]
+    assert re.fullmatch(r"checkpoint of iteration 3: [\d.]+ (kB|MB)", lines[6])
+    assert lines[7].startswith("evaluate 3/3  ")
+    assert lines[8:] == [f"condensed set and gallery in {tmp_path / 'run'}"]
     title = outcome.out.splitlines()[0].strip()
     assert title == "digits: 2 per class, 20 images, 10 % of the training images"
     for label in ("IDM", "its own start", "random real images"):

@@ -12,7 +12,7 @@ from idm_ray.estimation.timing import Timing
 from idm_ray.evaluation import Evaluation
 from idm_ray.execution import Finished, Started
 from idm_ray.plan import EvaluationJob
-from idm_ray.progress import Announcement, Evaluated, Progress
+from idm_ray.progress import Announcement, Committed, Evaluated, Progress
 from idm_ray.tables import bench_table, estimate_table, evaluation_table, orchestration_table
 from idm_ray.terminal import Terminal, cost, result_table
 
@@ -105,6 +105,14 @@ def test_without_a_terminal_the_last_step_is_a_plain_line():
     assert line.startswith("condense 3/3  0.00 s each, 0 s left  ")
     assert line.endswith("matching loss 12.35, regularization 0.5, matched networks 46 %")
     assert "\x1b" not in text
+
+
+def test_the_size_of_a_checkpoint_is_told_once():
+    commits = [
+        Committed(number=n, iteration=20 * n, bytes=12_700_000, written_bytes=1, seconds=0.1)
+        for n in (1, 2)
+    ]
+    assert shown(*commits) == "checkpoint of iteration 20: 12.7 MB\n"
 
 
 def test_each_part_of_a_run_counts_anew():
