@@ -144,7 +144,7 @@ from tests.making_runs import command
 from tests.test_failing_storage import digest
 
 with condensing(disk, **json.loads(sys.argv[3])) as started:
-    assert started.until(lambda: iteration(disk) >= 7), started.err
+    assert started.until(lambda: iteration(disk) >= 7 and commit(disk)), started.err
     outage.begin()
     ended = started.end()
 told = {"status": ended.status, "err": ended.err, "newest": commit(disk).iteration}
