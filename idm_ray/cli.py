@@ -312,11 +312,11 @@ def main(command: click.Command = cli) -> NoReturn:
         _complain(error)
         sys.exit(2 if isinstance(error, click.UsageError | UserError) else 1)
     except (KeyboardInterrupt, click.Abort):
-        print("idm-ray: interrupted", file=sys.stderr)
+        _say("idm-ray: interrupted")
         sys.exit(130)
     except SystemExit as ended:
         if ended.code == _TERMINATED:
-            print("idm-ray: terminated", file=sys.stderr)
+            _say("idm-ray: terminated")
         raise
     sys.exit(0)
 
@@ -326,7 +326,16 @@ def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
     if "--debug" in sys.argv:
         traceback.print_exception(error)
     text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    print(f"idm-ray: {' '.join(text.split())}", file=sys.stderr)
+    _say(f"idm-ray: {' '.join(text.split())}")
+
+
+def _say(text: str) -> None:
+    """Write a line to standard error; if that is a file on a full disk, only the status tells."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        # Python would try once more as it ends, and change the status.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- open to the end
 
 
 def _terminated(signum: int, frame: object) -> None:
@@ -347,7 +356,7 @@ def _leave_soon(how: str, status: int) -> None:
     """
 
     def leave() -> None:
-        print(f"idm-ray: {how}", file=sys.stderr, flush=True)
+        _say(f"idm-ray: {how}")
         os._exit(status)
 
     timer = threading.Timer(CLEAN_UP_WITHIN_S, leave)

@@ -153,8 +153,7 @@ class LocalRunner:
             yield from self._committing().keep(worker.iteration, self._take)
         self._images = gather_images(worker.images())
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak_memory_bytes())
-        if self.plan.config.evaluation.repeats:  # else the results are written now
-            yield from self.commit(within_s=None)
+        yield from self.commit(within_s=None)
 
     def commit(self, *, within_s: float | None) -> Iterator[Announcement | Committed]:
         """Make a checkpoint now, of all iterations that are finished; waits until it is written.
@@ -214,13 +213,14 @@ class LocalRunner:
             path_s=self.record.seconds,
         )
 
-    def _evaluate_copies(self) -> Iterator[Evaluated]:
+    def _evaluate_copies(self) -> Iterator[RunnerEvent]:
         """Evaluate the copies that were made on the way."""
         _, worker = self._started()
         for iteration in worker.copied:
             images = gather_images(worker.copies(iteration))
             for job in self._marks[iteration]:
                 yield self._evaluated(job, images)
+                yield from self._committing().keep(worker.iteration, self._take)
             worker.forget(iteration)
 
     def _evaluated(self, job: EvaluationJob, images: Images) -> Evaluated:

@@ -11,7 +11,7 @@ from idm_ray import recipes
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.checkpoints.folder import CheckpointFolder
 from idm_ray.checkpoints.saving import Saving
-from idm_ray.checks import parse_interval, refuse_unknown
+from idm_ray.checks import check_types, parse_interval, refuse_unknown
 from idm_ray.config import RunConfig, option_names
 from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
@@ -100,7 +100,8 @@ def resume(
         given = plain_values(options)
         refuse_unknown(given, option_names())
         _refuse_differences(opened, given)
-        return _go_on(opened, given, listener)
+        where = {name: value for name, value in given.items() if name in NEUTRAL_OPTIONS}
+        return _go_on(opened, where, listener)
 
 
 def _go_on(folder: RunFolder, where: Mapping[str, Any], listener: Listener) -> Finished:
@@ -121,7 +122,7 @@ def _go_on(folder: RunFolder, where: Mapping[str, Any], listener: Listener) -> F
     config = absolute(RunConfig.from_flat(options))
     info = open_dataset(config.data).info
     _check_data(stored["data"], info, config.data.data)
-    numerics = Numerics(**stored["numerics"])
+    numerics = _numerics(stored, folder)
     work = condensing_work(config, info.image_shape, info.train_counts)
     runner = make_runner(config, info, pixels=work, numerics=numerics)
     try:
@@ -169,6 +170,20 @@ def _check_data(stored: Mapping[str, Any], info: DatasetInfo, data: str) -> None
             f"found others in {shown(data)} ({info.fingerprint}); put them back, or name where "
             "they are with --data"
         )
+
+
+def _numerics(stored: Mapping[str, Any], folder: RunFolder) -> Numerics:
+    """How a run was computed, as its config says; on what is there, too."""
+    try:
+        numerics = Numerics(**stored["numerics"])
+        check_types(numerics)
+        stored["processors"]
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(
+            f"expected the numerics and processors of a run in {folder.place}/config.yaml, found "
+            f"others ({error}); restore the file, or begin a new run"
+        ) from error
+    return numerics
 
 
 def _introduce(runner: Runner, listener: Listener) -> None:

@@ -4,8 +4,10 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import sysconfig
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -297,6 +299,17 @@ def test_a_signal_ends_the_command_with_its_status(tmp_path, signal_number, stat
         process.send_signal(signal_number)
         _, error = process.communicate(timeout=60)
     assert (process.returncode, error.strip()) == (status, message)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_the_status_tells_where_standard_error_is_on_a_full_disk():
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "idm_ray.cli", "condense", "--ipc", "0"],
+            stderr=full,
+            check=False,
+        )
+    assert ended.returncode == 2
 
 
 # --- What works ---

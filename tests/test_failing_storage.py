@@ -163,7 +163,7 @@ print(json.dumps({**told, "found": digest(results(disk))}))
     [
         ("full", LOCAL),
         ("read-only", LOCAL),
-        pytest.param("full", RAY, marks=pytest.mark.ray),
+        pytest.param("full", RAY, marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
 )
 def test_a_run_whose_disk_fails_for_good_ends_and_can_be_resumed(tmp_path, undisturbed, how, kind):

@@ -140,6 +140,7 @@ def test_ctrl_c_while_it_goes_on_is_no_different(folder, undisturbed):
     assert_goes_on(folder, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_sigterm_stops_a_run_on_ray_which_goes_on_there(folder, undisturbed):
     with condensing(folder, **RAY) as started:

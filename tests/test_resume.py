@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import yaml
 
 from idm_ray.algorithm.class_group import ClassGroup
 from idm_ray.algorithm.model_server import ModelServer
@@ -308,3 +309,40 @@ def test_what_changes_no_numbers_may_differ(tmp_path, undisturbed):
     interrupted(folder, at_iteration(2))
     resume(folder, checkpoint_interval="1", max_failures=3, cache="none")
     assert_same(folder, undisturbed.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("numerics", None),
+        ("processors", None),
+        ("numerics", {"threads": "x"}),
+        ("numerics", {"speed": 1}),
+    ],
+)
+def test_a_config_that_was_changed_by_hand_is_refused_in_a_line(tmp_path, name, value):
+    folder = tmp_path / "run"
+    interrupted(folder, lambda event: isinstance(event, Progress))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    if value is None:
+        del config[name]
+    else:
+        config[name] |= value
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match="expected the numerics and processors of a run in"):
+        resume(folder)
+
+
+def test_what_the_run_has_decided_is_not_decided_again(undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    interrupted(folder, lambda event: isinstance(event, Progress))
+    options = yaml.safe_load((folder / "config.yaml").read_text())["options"]
+    resume(folder, network=options["network"], seed=options["seed"])
+    assert_same(folder, undisturbed.folder)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["options"] == options
+
+
+def test_without_evaluation_no_checkpoint_is_left_over(tmp_path):
+    folder = tmp_path / "run"
+    run(folder, **OPTIONS | {"repeats": 0, "eval_interval": 0, "checkpoint_interval": 1})
+    assert not (folder / "checkpoints").exists()

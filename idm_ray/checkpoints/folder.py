@@ -209,12 +209,8 @@ def _read(place: Location, sizes: range) -> bytes:
 
 @contextlib.contextmanager
 def _named(place: Location) -> Iterator[None]:
-    """Turns what is wrong with a file into one line that names it."""
+    """Names the file that is damaged; one that cannot be read now may be sound: an OSError."""
     try:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{place}: {error}") from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{place}: expected a readable file, found: {error.strerror or error}"
-        ) from error

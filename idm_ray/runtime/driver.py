@@ -56,6 +56,10 @@ from idm_ray.workers import Images
 LAST_COMMIT_WITHIN_S = 600.0
 
 
+class TooManyLostError(ActorLostError):
+    """More processes were lost than may be."""
+
+
 class Failures:
     """Processes that were lost, and how many may be.
 
@@ -75,12 +79,12 @@ class Failures:
             cause: what was noticed of it.
 
         Raises:
-            ActorLostError: it was one too many.
+            TooManyLostError: it was one too many.
         """
         self._so_far += max(1, len(lost))
         text = f"{' and '.join(lost) or 'a process'} lost: {cause}"
         if self._so_far > self._most:
-            raise ActorLostError(
+            raise TooManyLostError(
                 f"{text}; that makes {self._so_far} lost processes, and --max-failures "
                 f"{self._most} allows no more"
             ) from cause
@@ -194,6 +198,8 @@ class RayRunner:
                 if (yield from self._iterate(began)):
                     break
                 yield from self._go_on_with_more()
+            except TooManyLostError:
+                raise
             except ActorLostError as loss:
                 yield from self._recover(loss)
         # Evaluations may have waited for the resources that are given back here.
@@ -276,8 +282,7 @@ class RayRunner:
         peak += peak_memory_bytes()
         self.record.seconds = time.perf_counter() - began
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak)
-        if self.plan.config.evaluation.repeats:  # else the results are written now
-            yield from self.commit(within_s=LAST_COMMIT_WITHIN_S)
+        yield from self.commit(within_s=LAST_COMMIT_WITHIN_S)
 
     def _loop(self) -> tuple[Loop, Collector]:
         commit = self._saving.last

@@ -88,13 +88,14 @@ def test_a_longer_file_and_a_missing_one_are_noticed(folder, commits):
     assert_noticed(folder, commits, path.name)
 
 
-def test_a_file_that_the_system_cannot_read_is_named(folder, commits):
+def test_a_file_that_cannot_be_read_now_is_no_damaged_one(folder, commits):
     stored = commits[1].models[0]
     path = folder.place.local / stored.name
     path.unlink()
     path.symlink_to(path.name)  # for ever
-    with pytest.raises(CheckpointError, match="expected a readable file, found: Too many levels"):
+    with pytest.raises(OSError, match="Too many levels") as error:
         folder.read_model(stored)
+    assert error.value.filename == str(path)
 
 
 @pytest.mark.parametrize("name", ["commit-00000002.json", "group-0000-00000020.safetensors"])
