@@ -118,7 +118,7 @@ class LocalRunner:
         self._queue = QueueWorker(
             self.plan,
             *self._pretrained,
-            saved=(saved.queue, saved.versions) if saved else None,
+            saved=(saved.queue, saved.versions) if saved and not saved.queue.is_new else None,
         )
         self._worker = ClassWorker(
             self.plan, range(len(self.plan.groups)), saved.groups if saved else {}

@@ -134,7 +134,7 @@ def _write(saving: Saving, state: RunState, tally: Tally) -> tuple[Commit, Commi
             groups=folder.write_groups(groups),
             queue=state.queue,
             models=folder.write_models(state.versions),
-            pretrained=() if saving.last else folder.write_pretrained(state.pretrained),
+            pretrained=(() if saving.has_pretrained else folder.write_pretrained(state.pretrained)),
         )
         commit = saving.next_commit(written, tally)
         assert commit is not None, "all groups are in this process"

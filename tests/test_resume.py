@@ -346,3 +346,28 @@ def test_without_evaluation_no_checkpoint_is_left_over(tmp_path):
     folder = tmp_path / "run"
     run(folder, **OPTIONS | {"repeats": 0, "eval_interval": 0, "checkpoint_interval": 1})
     assert not (folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("kind", ["model", "pretrained"])
+def test_networks_that_all_commits_share_are_trained_again(tmp_path, kind):
+    options = OPTIONS | {"pretrained": 1, "pretrain_steps": 2, "checkpoint_interval": 1}
+    whole = run(tmp_path / "whole", **options)
+    folder = tmp_path / "run"
+    interrupted(
+        folder, lambda event: isinstance(event, Progress) and event.iteration == 4, **options
+    )
+    iteration = last_commit(folder).iteration
+    for file in (folder / "checkpoints").glob(f"{kind}-*"):
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+    told = []
+    resume(folder, listener=told.append)
+    warnings = [event.text for event in told if isinstance(event, Announcement) and event.warning]
+    assert [text.split(":")[0] for text in warnings[:-1]] == ["a checkpoint cannot be used"] * 2
+    assert warnings[-1] == (
+        f"the images of iteration {iteration} are whole: they are used, and the networks are "
+        "trained again from the first iteration"
+    )
+    assert Started("condense", 5, iteration) in told
+    assert_same(folder, whole.folder)

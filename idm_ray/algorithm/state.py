@@ -79,6 +79,11 @@ class QueueState:
     next_id: int
     models: tuple[ModelState, ...]
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no network was made yet: those of the first iteration are still to come."""
+        return not self.iteration and not self.next_id
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pretrained:

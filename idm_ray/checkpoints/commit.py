@@ -122,6 +122,11 @@ class Commit:
         """Of all its files together, in bytes."""
         return sum(file.size for file in self.files)
 
+    def without_queue(self) -> "Commit":
+        """The same with the queue as before its first iteration: it can be trained once more."""
+        new = QueueState(iteration=0, next_id=0, models=())
+        return dataclasses.replace(self, queue=new, models=(), pretrained=())
+
     def to_json(self) -> str:
         """Write it down, with a checksum of its own.
 

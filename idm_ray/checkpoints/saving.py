@@ -89,11 +89,13 @@ class Saving:
             What was loaded, None if there is nothing to go back to; and what was wrong with newer
             ones, a line each.
         """
-        problems = []
+        problems: list[str] = []
+        sound: list[Commit] = []
         for commit in self.folder.commits():
             try:
                 if isinstance(commit, CheckpointError):
                     raise commit
+                sound.append(commit)
                 loaded = load(commit)
             except CheckpointError as error:
                 problems.append(f"a checkpoint cannot be used: {error}")
@@ -103,6 +105,16 @@ class Saving:
                 self.folder.return_to(commit)
             self.last, self._tried_iteration = commit, commit.iteration
             return loaded, problems
+        # What commits share is the queue's, which depends on the real images alone.
+        for commit in (commit.without_queue() for commit in sound):
+            with contextlib.suppress(CheckpointError):
+                loaded = load(commit)
+                problems.append(
+                    f"the images of iteration {commit.iteration} are whole: they are used, and the "
+                    "networks are trained again from the first iteration"
+                )
+                self.last, self._tried_iteration = commit, commit.iteration
+                return loaded, problems
         if problems:
             problems.append("no checkpoint can be used: the run starts again from iteration 0")
             self.folder.remove()
@@ -138,6 +150,11 @@ class Saving:
     def known(self) -> Collection[VersionKey]:
         """Networks of the queue whose weights are in the last commit."""
         return self.last.versions.keys() if self.last else ()
+
+    @property
+    def has_pretrained(self) -> bool:
+        """Whether the pretrained set is in the last commit."""
+        return self.last is not None and bool(self.last.pretrained)
 
     def is_new(self, number: int, iteration: int) -> bool:
         """Whether a group has gone on since the last commit.

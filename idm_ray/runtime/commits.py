@@ -178,14 +178,16 @@ class Commits:
 
     def _write(self, queue: QueueState, versions: Any) -> Generator[list[Any], set[Any], Written]:
         """Have all files written that are new."""
-        keeper, last = self._keeper.process, self._saving.last
+        keeper, saving, last = self._keeper.process, self._saving, self._saving.last
         unchanged = dict(enumerate(group.iteration for group in last.groups)) if last else {}
         groups = [
             keeper.write_groups.remote(_states(actor), unchanged)
             for actor in self._team.class_actors
         ]
         models = keeper.write_models.remote(versions)
-        networks = keeper.write_pretrained.remote(*(() if last else self._pretrained))
+        networks = keeper.write_pretrained.remote(
+            *(() if saving.has_pretrained else self._pretrained)
+        )
         done = yield (calls := [*groups, models, networks])
         if len(done) < len(calls):
             self._keeper.start_over()

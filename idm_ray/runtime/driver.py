@@ -164,11 +164,8 @@ class RayRunner:
         self._keeper = Keeper(saving.folder)
         yield from self._go_back()
         self.record = Record.of(saving.last)
-        files = saving.last.pretrained if saving.last else ()
-        read = self._keeper.process.read_pretrained.options(num_returns=2)
-        found = [read.remote(file) for file in files]
-        fetch([done for _, done in found])
-        self._pretrained = {member: network for member, (network, _) in enumerate(found)}
+        if self._loaded is not None:
+            self._pretrained = dict(enumerate(self._loaded.pretrained))
 
     def pretrain(self) -> Iterator[PretrainReport]:
         """Train the networks that those of the queue are copies of, if there are to be any."""

@@ -38,12 +38,14 @@ class Loaded:
     Attributes:
         commit: what it is of.
         groups: all of them, for each class actor its own.
-        queue: with the weights of its networks.
+        queue: with the weights of its networks; None for one that is before its first iteration.
+        pretrained: the set, by number.
     """
 
     commit: Commit
     groups: tuple[Any, ...]
     queue: Any
+    pretrained: tuple[Any, ...]
 
 
 class Team:
@@ -95,8 +97,15 @@ class Team:
         read_groups = keeper.read_groups.options(num_returns=2)
         calls = [read_groups.remote(commit, own) for own in self.layout.assignment]
         queue = keeper.read_queue.options(num_returns=2).remote(commit)
-        fetch([done for _, done in (*calls, queue)])
-        return Loaded(commit=commit, groups=tuple(states for states, _ in calls), queue=queue[0])
+        read_pretrained = keeper.read_pretrained.options(num_returns=2)
+        networks = [read_pretrained.remote(file) for file in commit.pretrained]
+        fetch([done for _, done in (*calls, queue, *networks)])
+        return Loaded(
+            commit=commit,
+            groups=tuple(states for states, _ in calls),
+            queue=None if commit.queue.is_new else queue[0],
+            pretrained=tuple(network for network, _ in networks),
+        )
 
     def start(self, plan: Plan, pretrained: Sequence[Any], loaded: Loaded | None) -> None:
         """Start who is missing, and have everybody begin, or go on where a commit left off.

@@ -188,3 +188,16 @@ def test_a_run_goes_on_with_another_number_of_class_actors_and_without_ray(
         resume(folder, listener=stopped_by(36), actors=3)
     resume(folder, local=True)
     assert_same(folder, undisturbed)
+
+
+def test_networks_that_all_commits_share_are_trained_again(cluster, undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        condense(out=folder, listener=stopped_by(24), **ON_RAY)
+    for file in (folder / "checkpoints").glob("model-*"):
+        file.write_bytes(file.read_bytes()[:-1])
+    said = []
+    resume(folder, listener=said.append)
+    texts = [event.text for event in said if isinstance(event, Announcement) and event.warning]
+    assert any("the networks are trained again from the first iteration" in text for text in texts)
+    assert_same(folder, undisturbed)
