@@ -2,12 +2,8 @@
 
 import dataclasses
 import logging
-import os
-import signal
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,21 +11,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import yaml
 
-from idm_ray import __version__, interruption
+from idm_ray import __version__
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
 from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
-from idm_ray.errors import IdmRayError, UserError
+from idm_ray.errors import UserError
+from idm_ray.exits import run_and_exit
 from idm_ray.options import GroupedCommand, config_options, convert_text, part_names
 from idm_ray.same_numbers import NEUTRAL_OPTIONS
 
 if TYPE_CHECKING:
     from idm_ray.terminal import Terminal
-
-# After a signal, with what is finished saved: whoever sent it waits for 10 s, at times.
-CLEAN_UP_WITHIN_S = 9.0
-
-_TERMINATED = 128 + signal.SIGTERM
 
 # Options of `condense` alone that a config file may hold as well.
 _NOT_OF_THE_CONFIG = ("out", "overwrite", "resume")
@@ -295,73 +287,8 @@ def estimate(
 
 
 def main(command: click.Command = cli) -> NoReturn:
-    """Run the command line and exit: 0 success, 2 the user's or the data's fault, 1 anything else.
-
-    130 after Ctrl-C, 143 after SIGTERM.
-    """
-    signal.signal(signal.SIGTERM, _terminated)
-    signal.signal(signal.SIGINT, _interrupted)
-    try:
-        command.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(2)
-    except (click.ClickException, IdmRayError, OSError) as error:
-        _complain(error)
-        sys.exit(2 if isinstance(error, click.UsageError | UserError) else 1)
-    except (KeyboardInterrupt, click.Abort):
-        _say("idm-ray: interrupted")
-        sys.exit(130)
-    except SystemExit as ended:
-        if ended.code == _TERMINATED:
-            _say("idm-ray: terminated")
-        raise
-    sys.exit(0)
-
-
-def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
-    """Say in one line what was wrong, after the traceback if that was asked for."""
-    if "--debug" in sys.argv:
-        traceback.print_exception(error)
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    _say(f"idm-ray: {' '.join(text.split())}")
-
-
-def _say(text: str) -> None:
-    """Write a line to standard error; if that is a file on a full disk, only the status tells."""
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except OSError:
-        # Python would try once more as it ends, and change the status.
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- open to the end
-
-
-def _terminated(signum: int, frame: object) -> None:
-    # Prints nothing: the signal may have come in the middle of a print.
-    _leave_soon("terminated", _TERMINATED)
-    interruption.end(SystemExit(_TERMINATED))
-
-
-def _interrupted(signum: int, frame: object) -> None:
-    _leave_soon("interrupted", 128 + signum)
-    interruption.end(KeyboardInterrupt())
-
-
-def _leave_soon(how: str, status: int) -> None:
-    """Leave without cleaning up if cleaning up takes too long.
-
-    A signal may come in the middle of a call into Ray, whose shutdown then sometimes never returns.
-    """
-
-    def leave() -> None:
-        _say(f"idm-ray: {how}")
-        os._exit(status)
-
-    timer = threading.Timer(CLEAN_UP_WITHIN_S, leave)
-    timer.daemon = True
-    timer.start()
+    """Run the command line and exit, as `exits.run_and_exit` says."""
+    run_and_exit(command)
 
 
 def _check_folder_of(json_file: Path | None) -> None:
