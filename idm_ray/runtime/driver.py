@@ -18,7 +18,6 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.errors import ActorLostError
 from idm_ray.layout import (
-    Layout,
     check_numerics,
     choose_numerics,
     compiling_notes,
@@ -27,7 +26,7 @@ from idm_ray.layout import (
     cut_groups,
     lay_out,
 )
-from idm_ray.machine import Capabilities, peak_memory_bytes
+from idm_ray.machine import peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import (
@@ -42,53 +41,20 @@ from idm_ray.progress import (
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.commits import Commits
-from idm_ray.runtime.connection import InputLostError, connect, fetch, wait
+from idm_ray.runtime.connection import InputLostError, connect, fetch
 from idm_ray.runtime.evaluations import Evaluations, LostEvaluation
+from idm_ray.runtime.failures import Failures, TooManyLostError
 from idm_ray.runtime.keeper import Keeper, beside_the_driver
 from idm_ray.runtime.loop import Loop, Start
-from idm_ray.runtime.placement import Reservation, Seat, may_have_room
+from idm_ray.runtime.placement import Reservation, may_have_room
 from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.snapshots import Snapshots
+from idm_ray.runtime.surroundings import describe, inspect, resources
 from idm_ray.runtime.team import Loaded, SeatsLostError, Team
 from idm_ray.workers import Images
 
 # The last commit of a run is waited for: evaluation can take very long.
 LAST_COMMIT_WITHIN_S = 600.0
-
-
-class TooManyLostError(ActorLostError):
-    """More processes were lost than may be."""
-
-
-class Failures:
-    """Processes that were lost, and how many may be.
-
-    Args:
-        most: that a run goes on after.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._so_far = 0
-
-    def count(self, lost: Sequence[str], cause: ActorLostError) -> Announcement:
-        """Take note of a loss, and say so.
-
-        Args:
-            lost: who was lost, as far as that is known.
-            cause: what was noticed of it.
-
-        Raises:
-            TooManyLostError: it was one too many.
-        """
-        self._so_far += max(1, len(lost))
-        text = f"{' and '.join(lost) or 'a process'} lost: {cause}"
-        if self._so_far > self._most:
-            raise TooManyLostError(
-                f"{text}; that makes {self._so_far} lost processes, and --max-failures "
-                f"{self._most} allows no more"
-            ) from cause
-        return Announcement(f"{text} ({self._so_far} of at most {self._most})", warning=True)
 
 
 class RayRunner:
@@ -117,13 +83,13 @@ class RayRunner:
     ) -> None:
         own_cluster = connect()
         groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
-        there = _resources()
+        there = resources()
         layout = lay_out(config.machine, num_groups=len(groups), **there)
         reservation = Reservation(layout, wait_s=config.machine.wait_s, may_grow=not own_cluster)
         self._team = Team(layout, reservation, config.machine, num_groups=len(groups))
         try:
             compiling = compiling_pays(config.machine, pixels)
-            found = _inspect(self._team.seats, config, info, compiling=compiling)
+            found = inspect(self._team.seats, config, info, compiling=compiling)
             numerics = numerics or choose_numerics(
                 config.machine, found, threads=layout.threads, pixels=pixels
             )
@@ -134,7 +100,7 @@ class RayRunner:
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.crew = crew_of(layout, groups, cpus=there["cpus"], gpus=there["gpus"])
         self.processors = tuple(sorted({c.name for c in found}))
-        self.where = _describe(layout, found, own_cluster)
+        self.where = describe(layout, found, own_cluster)
         self.notes = (
             *layout.notes,
             self.where,
@@ -393,7 +359,7 @@ class RayRunner:
         layout = self._team.layout
         # What the user wants, or what fits the cluster as it is now.
         machine, num_groups = self.plan.config.machine, len(self.plan.groups)
-        wanted = lay_out(machine, num_groups=num_groups, **_resources()).actors
+        wanted = lay_out(machine, num_groups=num_groups, **resources()).actors
         more = wanted - layout.actors
         return more > 0 and may_have_room(layout) and self._team.grow(more) > 0
 
@@ -413,37 +379,3 @@ def _gathered(parts: Sequence[Any]) -> tuple[Any, Any]:
     """
     images, gathered = beside_the_driver(actors.gather_images).remote(*parts)
     return images, gathered
-
-
-def _inspect(
-    seats: Sequence[Seat], config: RunConfig, info: DatasetInfo, *, compiling: bool
-) -> list[Capabilities]:
-    """Look around at every seat."""
-    looks = [
-        actors.inspect_place.options(**seat.options).remote(config, info, compiling)
-        for seat in seats
-    ]
-    # All of them end before the first error is raised: it gives their seats away.
-    wait(looks, num_returns=len(looks))
-    return list(fetch(looks))
-
-
-def _describe(layout: Layout, found: Sequence[Capabilities], own_cluster: bool) -> str:
-    each = [f"{layout.threads} thread{'s' * (layout.threads > 1)} each"]
-    if layout.gpus_per_actor:
-        each.append(f"{layout.gpus_per_actor:g} GPU each")
-    where = "this machine" if own_cluster else "the cluster"
-    names = ", ".join(sorted({place.name for place in found}))
-    actors_ = f"{layout.actors} class actor{'s' * (layout.actors > 1)}"
-    return f"Ray on {where}: {actors_} and the model queue, {', '.join(each)}, on {names}"
-
-
-def _resources() -> dict[str, float]:
-    """What the cluster has: in all, and in its smallest node that computes."""
-    total = ray.cluster_resources()
-    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    return {
-        "cpus": total.get("CPU", 0),
-        "gpus": total.get("GPU", 0),
-        "cpus_of_a_node": min((cpus for cpus in nodes if cpus), default=1),
-    }
