@@ -103,7 +103,7 @@ class Saving:
             if problems:
                 problems.append(f"an earlier one is used, of iteration {commit.iteration}")
                 self.folder.return_to(commit)
-            self.last, self._tried_iteration = commit, commit.iteration
+            self._stand_at(commit)
             return loaded, problems
         # What commits share is the queue's, which depends on the real images alone.
         for commit in (commit.without_queue() for commit in sound):
@@ -113,13 +113,16 @@ class Saving:
                     f"the images of iteration {commit.iteration} are whole: they are used, and the "
                     "networks are trained again from the first iteration"
                 )
-                self.last, self._tried_iteration = commit, commit.iteration
+                self._stand_at(commit)
                 return loaded, problems
         if problems:
             problems.append("no checkpoint can be used: the run starts again from iteration 0")
             self.folder.remove()
-        self.last, self._tried_iteration = None, 0
+        self._stand_at(None)
         return None, problems
+
+    def _stand_at(self, commit: Commit | None) -> None:
+        self.last, self._tried_iteration = commit, commit.iteration if commit else 0
 
     def due(self, now_s: float, iteration: int) -> bool:
         """Whether it is time for a commit.

@@ -1,5 +1,7 @@
 """What is done to a run, and when: drawn from a seed, so that it can be done again."""
 
+import contextlib
+import subprocess
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -114,7 +116,8 @@ class Doer:
         is_time = comes_on and self.at >= deed.iteration
         if not is_time and not (deed.amid_recovery and is_back):
             return
-        time.sleep(deed.delay_s)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            driver.process.wait(timeout=deed.delay_s)
         if self._do(deed, event, driver):
             self.deeds.popleft()
 
