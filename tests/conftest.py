@@ -2,6 +2,7 @@
 
 import pytest
 
+from idm_ray.data import node_cache
 from idm_ray.object_store import Patience
 from tests.storage_server import Proxy, Store, make_bucket, serve_s3
 
@@ -10,6 +11,7 @@ from tests.storage_server import Proxy, Store, make_bucket, serve_s3
 def cache_of_decoded_images(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(node_cache, "_FREE_SHARE", 0.0)  # the tests' own disk may be nearly full
         yield
 
 

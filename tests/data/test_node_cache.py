@@ -17,6 +17,7 @@ from tests.data.small_disk import on_a_small_disk
 # Nothing heavy is imported here: processes are started with this file.
 COUNTS = (3, 2, 4)
 SHAPE = (3, 5, 7)
+FREE_SHARE = node_cache._FREE_SHARE  # as it is used: the tests' conftest sets it to nothing
 CLASS_BYTES = [count * 105 for count in COUNTS]
 
 
@@ -24,7 +25,7 @@ def image(row):
     return np.random.default_rng(row).integers(0, 256, SHAPE, dtype=np.uint8)
 
 
-def cache_in(folder, *, limit_bytes=None):
+def cache_in(folder, *, limit_bytes=10**6):
     return NodeCache(folder / "cache", COUNTS, SHAPE, limit_bytes=limit_bytes)
 
 
@@ -62,7 +63,7 @@ def test_what_is_read_is_a_copy(tmp_path):
 
 def test_it_takes_no_disk_space_before_images_come(tmp_path):
     counts = (100, 100)
-    cache = NodeCache(tmp_path / "cache", counts, (3, 100, 100), limit_bytes=None)
+    cache = NodeCache(tmp_path / "cache", counts, (3, 100, 100), limit_bytes=10**8)
     pixels = cache.folder / "pixels"
     assert pixels.stat().st_size == 200 * 30_000
     assert pixels.stat().st_blocks == 0
@@ -99,6 +100,7 @@ def test_it_leaves_a_tenth_of_the_disk_free_unless_told_otherwise(tmp_path, monk
     # Nobody can fill the disk of a machine for a test.
     usage = type(node_cache.shutil.disk_usage(tmp_path))
     monkeypatch.setattr(node_cache.shutil, "disk_usage", lambda folder: usage(1000, 700, 300))
+    monkeypatch.setattr(node_cache, "_FREE_SHARE", FREE_SHARE)
     cache = NodeCache(tmp_path / "cache", (15, 21), (1, 2, 5), limit_bytes=None)
     cache.store(0, np.zeros((1, 2, 5), np.uint8))
     assert cache.full == ""
