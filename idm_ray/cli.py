@@ -112,7 +112,8 @@ def resume(folder: str, **given: Any) -> None:
 @click.option("--networks", help="Comma-separated, such as convnet-3,convnet-4. [the set's own]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results here.")
 @config_options(
-    {*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "seed"} - {*_OF_A_RUN}
+    {*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "eval_split", "seed"}
+    - {*_OF_A_RUN}
 )
 def evaluate(
     file: str, networks: str | None, json_file: Path | None, data: str | None, **given: Any

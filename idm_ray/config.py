@@ -53,6 +53,10 @@ class DataConfig:
     test_fraction: float = 0.2
     """Share of each class held out for testing, for a source that has no split of its own."""
 
+    val_fraction: float = 0.0
+    """Share of each class's training images held out for validation, out of those that
+    limit_per_class leaves; nothing trains on them."""
+
     limit_per_class: int | None = None
     """Use at most this many training images of each class."""
 
@@ -76,6 +80,8 @@ class DataConfig:
         at_least("limit_per_class", self.limit_per_class, 1)
         if not 0 < self.test_fraction < 1:
             raise wrong("test_fraction", self.test_fraction, "between 0 and 1")
+        if not 0 <= self.val_fraction < 1:
+            raise wrong("val_fraction", self.val_fraction, "at least 0 and below 1")
         if self.cache_limit is not None:
             parse_bytes("cache_limit", self.cache_limit)
 
@@ -207,7 +213,7 @@ class QueueConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalConfig:
-    """How good the result is (Sec. 5.1): fresh networks trained on it, tested on test images."""
+    """How good the result is (Sec. 5.1): fresh networks trained on it, tested on others."""
 
     repeats: int = 5
     """Fresh networks trained on the result; 0 evaluates nothing."""
@@ -217,6 +223,9 @@ class EvalConfig:
 
     eval_interval: int = 0
     """Evaluate a copy every so many iterations as well; 0 only at the end."""
+
+    eval_split: Literal["test", "validation"] = "test"
+    """Images that all networks are tested on; validation: those that val_fraction holds out."""
 
     whole_epochs: int = 0
     """Epochs of one network trained on all real images, as a reference; 0 leaves it out."""
@@ -308,6 +317,11 @@ class RunConfig:
             raise UserError(
                 f"lambda_reg {self.condense.lambda_reg:g} needs a model queue: fresh networks have "
                 "no accuracy, so it would silently do nothing; set lambda_reg 0 or queue_size >= 1"
+            )
+        if self.evaluation.eval_split == "validation" and not self.data.val_fraction:
+            raise UserError(
+                "eval_split validation needs images held out: expected val_fraction above 0, got "
+                f"{self.data.val_fraction:g}; set val_fraction, such as 0.1, or eval_split test"
             )
 
     def flat(self) -> dict[str, Any]:

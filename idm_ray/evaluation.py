@@ -26,9 +26,10 @@ class Evaluation:
 
     Attributes:
         file: the set.
-        data: the source of the test images.
-        networks: for each network its protocol, number of repeats, mean and population standard
-            deviation of the test accuracy, and the accuracies, as fractions.
+        data: the source of the images that it was tested on.
+        networks: for each network its protocol and the split it was tested on, number of repeats,
+            mean and population standard deviation of the accuracy, and the accuracies, as
+            fractions.
     """
 
     file: str
@@ -48,7 +49,8 @@ def evaluate(
 
     Args:
         file: a condensed set.
-        data: source whose test images are used; its classes and size must be the set's.
+        data: source of the images to test on, those of `eval_split`; its classes and size must be
+            the set's.
         networks: names of networks, or one text with commas between them; by default the network
             that the set was condensed with.
         listener: is told what happens, as it happens.
@@ -130,5 +132,9 @@ def _evaluate_network(
             listener(event)
     finally:
         runner.close()
-    protocol = {"protocol": "paper", "epochs": config.evaluation.eval_epochs}
+    protocol = {
+        "protocol": "paper",
+        "epochs": config.evaluation.eval_epochs,
+        "split": config.evaluation.eval_split,
+    }
     return protocol | statistics([runner.record.evaluated[job] for job in jobs])

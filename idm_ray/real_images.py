@@ -155,8 +155,11 @@ class RealImages:
         return TrainingImages(count=len(train.images), take=take)
 
     def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All test images and labels, as many at a time as go through a network at once."""
-        test, batch = self._dataset.test, self._plan.numerics.images_per_pass
+        """All images that networks are tested on, of `eval_split`, and their labels.
+
+        As many at a time as go through a network at once.
+        """
+        test, batch = self._tested(), self._plan.numerics.images_per_pass
         total = len(test.images)
         batches = [np.arange(n, min(n + batch, total)) for n in range(0, total, batch)]
         for rows, following in zip_longest(batches, batches[1:]):
@@ -221,6 +224,12 @@ class RealImages:
         return pretrain_batch_rows(
             self._dataset.train, queue.batch_train, seed=seed, member=member, step=step
         )
+
+    def _tested(self) -> Split:
+        if self._plan.config.evaluation.eval_split == "test":
+            return self._dataset.test
+        assert self._dataset.validation is not None, "the config was checked"
+        return self._dataset.validation
 
     def _load(self, split: Split, rows: Rows) -> Tensor:
         began = time.perf_counter()

@@ -70,6 +70,7 @@ def summarise(plan: Plan, record: Record, accuracies: Mapping[str, list[float]])
         "network": condense.network,
         "protocol": "paper",
         "epochs": evaluation.eval_epochs,
+        "split": evaluation.eval_split,
     }
     results: dict[str, Any] = {
         subject: protocol | statistics(accuracies[subject]) if subject in accuracies else None

@@ -231,10 +231,11 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
     resolved, recipe = recipes.resolve_options(options, facts)
     config = absolute(RunConfig.from_flat(resolved))
     config = settle(config, info.image_shape, info.num_classes)
+    held_out = f", {sum(info.val_counts)} validation" if info.val_counts else ""
     notes = [
         Announcement(
-            f"{info.name}: {info.num_classes} classes, {sum(info.train_counts)} training and "
-            f"{sum(info.test_counts)} test images of {'x'.join(map(str, info.image_shape))}"
+            f"{info.name}: {info.num_classes} classes, {sum(info.train_counts)} training{held_out} "
+            f"and {sum(info.test_counts)} test images of {'x'.join(map(str, info.image_shape))}"
         ),
         Announcement(f"recipe {recipe.name}: {recipe.origin}"),
     ]

@@ -14,7 +14,7 @@ from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
 from idm_ray.storage import shown
-from idm_ray.terminal import accuracy_text, duration_text
+from idm_ray.terminal import accuracy_heading, accuracy_text, duration_text
 
 # Parts whose error decides that of the whole.
 _CONDENSING = ("matching", "training")
@@ -25,11 +25,12 @@ _ASSUMPTION = (
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """Test accuracies by network."""
+    """Accuracies by network."""
     title = escape(f"{evaluation.file} tested on {evaluation.data}")
     table = Table(title=title, title_justify="left")
     table.add_column("network")
-    for name in ("test accuracy, %", "networks", "epochs"):
+    tested = accuracy_heading(next(iter(evaluation.networks.values()), {}))
+    for name in (tested, "networks", "epochs"):
         table.add_column(name, justify="right")
     for network, result in evaluation.networks.items():
         table.add_row(network, accuracy_text(result), str(result["repeats"]), str(result["epochs"]))

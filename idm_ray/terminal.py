@@ -140,7 +140,7 @@ class Terminal:
 
 
 def result_table(summary: Mapping[str, Any]) -> Table:
-    """Test accuracies, mean and standard deviation with their n, each beside its protocol."""
+    """Accuracies, mean and standard deviation with their n, each beside its protocol."""
     kept = summary["ipc"] * summary["num_classes"]
     title = (
         f"{summary['source']}: {summary['ipc']} per class, {kept} images, "
@@ -148,7 +148,7 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     )
     table = Table(title=escape(title), title_justify="left", min_width=len(title))
     table.add_column("trained on")
-    for name in ("test accuracy, %", "networks", "epochs"):
+    for name in (accuracy_heading(summary["evaluation"]), "networks", "epochs"):
         table.add_column(name, justify="right")
     for key, label in _ROWS:
         if result := summary[key]:
@@ -168,6 +168,11 @@ def cost(summary: Mapping[str, Any]) -> str:
         f"({summary['seconds_per_iteration']:.2f} s each), "
         f"{summary['peak_rss_bytes'] / 1e9:.1f} GB, {summary['precision']} on {summary['device']}"
     )
+
+
+def accuracy_heading(result: Mapping[str, Any]) -> str:
+    """Which accuracy it is; that of test images where an earlier version did not say it."""
+    return f"{result.get('split', 'test')} accuracy, %"
 
 
 def accuracy_text(result: Mapping[str, Any]) -> str:

@@ -125,7 +125,8 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
     image_numbers = info.image_shape[0] * info.image_shape[1] * info.image_shape[2]
     num_tiles = condense.ipc * condense.partition**2
     real = min(condense.batch_real, max(info.train_counts))
-    num_images = sum(info.train_counts) + sum(info.test_counts)
+    num_train, num_val = sum(info.train_counts), sum(info.val_counts)
+    num_test = sum(info.test_counts)
     models = queue_length(queue, condense.iterations - 1)
     weight_bytes = sum(p.numel() for p in network.parameters()) * FLOAT_BYTES
     return Work(
@@ -134,18 +135,18 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
         matched=(real * condense.num_matched_models, num_tiles * condense.num_matched_models),
         train_steps=count_trained(queue, condense.iterations) * queue.train_steps,
         pretrained=queue.pretrained,
-        pretrain_steps=pretraining_steps(queue, sum(info.train_counts)),
+        pretrain_steps=pretraining_steps(queue, num_train),
         batch_train=queue.batch_train,
-        lessons=_lessons(config, info.num_classes, sum(info.train_counts)),
+        lessons=_lessons(config, info.num_classes, num_train),
         subjects=tuple(job.subject for job in jobs),
-        test_images=sum(info.test_counts),
+        test_images=num_val if config.evaluation.eval_split == "validation" else num_test,
         flops=count_flops(network, info.image_shape),
         image_bytes=image_numbers,
         class_bytes=2 * condense.ipc * image_numbers * FLOAT_BYTES,
         model_bytes=2 * weight_bytes,
         models=models,
         snapshot_bytes=condense.num_matched_models * weight_bytes,
-        cache_bytes=num_images * image_numbers,
+        cache_bytes=(num_train + num_val + num_test) * image_numbers,
     )
 
 

@@ -393,7 +393,7 @@ def test_an_evaluation_prints_a_table_and_writes_json(tmp_path, a_set):
     assert (found["file"], found["data"]) == (str(a_set), "digits")
     assert list(found["networks"]) == ["convnet-1", "convnet-2"]
     for result in found["networks"].values():
-        names = ["protocol", "epochs", "repeats", "mean", "std", "accuracies"]
+        names = ["protocol", "epochs", "split", "repeats", "mean", "std", "accuracies"]
         assert list(result) == names
         assert (result["protocol"], result["epochs"], result["repeats"]) == ("paper", 2, 1)
         assert result["accuracies"] == [result["mean"]]

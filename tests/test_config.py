@@ -19,12 +19,13 @@ from idm_ray.errors import UserError
 
 NAMES = """
 recipe
-data data_root size classes test_fraction limit_per_class strict cache cache_dir cache_limit
+data data_root size classes test_fraction val_fraction limit_per_class strict cache cache_dir
+cache_limit
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
-repeats eval_epochs eval_interval whole_epochs
+repeats eval_epochs eval_interval eval_split whole_epochs
 local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor wait_s
 checkpoint_interval max_failures hang_timeout_s
 """
@@ -38,6 +39,7 @@ OTHERS = {
     "size": 32,
     "classes": "ant,bee",
     "test_fraction": 0.5,
+    "val_fraction": 0.1,
     "limit_per_class": 7,
     "strict": True,
     "cache": "none",
@@ -72,6 +74,7 @@ OTHERS = {
     "repeats": 2,
     "eval_epochs": 30,
     "eval_interval": 10,
+    "eval_split": "validation",
     "whole_epochs": 4,
     "local": True,
     "device": "cpu",
@@ -176,6 +179,8 @@ def test_what_dm_does_not_use_are_options():
         ("limit_per_class", 0, "at least 1"),
         ("test_fraction", 0, "between 0 and 1"),
         ("test_fraction", 1.0, "between 0 and 1"),
+        ("val_fraction", -0.1, "at least 0 and below 1"),
+        ("val_fraction", 1, "at least 0 and below 1"),
         ("ipc", 0, "at least 1"),
         ("iterations", 0, "at least 1"),
         ("batch_real", 0, "at least 1"),
@@ -231,6 +236,8 @@ def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value,
         ("data", 5, "text"),
         ("method", "dsa", "'idm' or 'dm'"),
         ("start", "tile", "'tiles' or 'whole' or 'noise'"),
+        ("val_fraction", "a tenth", "a number"),
+        ("eval_split", "train", "'test' or 'validation'"),
         ("image_step", "both", "'joint' or 'per_class'"),
         ("accuracy_window", "first", "a whole number or 'lifetime' or 'last'"),
         ("pretrain_steps", "epochs", "a whole number or 'epoch'"),
@@ -283,6 +290,15 @@ def test_an_interval_of_nothing_is_refused(value):
 def test_the_interval_of_evaluations_needs_evaluations():
     message = refusal(repeats=0, eval_interval=10)
     assert message == "eval_interval must be 0 when repeats is 0, got 10"
+
+
+def test_testing_on_validation_images_needs_some():
+    assert refusal(eval_split="validation") == (
+        "eval_split validation needs images held out: expected val_fraction above 0, got 0; set "
+        "val_fraction, such as 0.1, or eval_split test"
+    )
+    options = {"eval_split": "validation", "val_fraction": 0.1}
+    assert RunConfig.from_flat(options).evaluation.eval_split == "validation"
 
 
 def test_the_regularization_without_a_queue_is_refused_since_it_would_do_nothing():

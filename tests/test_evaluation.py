@@ -39,11 +39,26 @@ def test_a_set_is_as_good_as_its_run_said(finished, a_set):
     found = evaluate(a_set, listener=events.append)
     assert (found.file, found.data, list(found.networks)) == (str(a_set), "digits", ["convnet-2"])
     run_said = finished.summary["evaluation"]
-    said = {"protocol", "epochs", "repeats", "mean", "std", "accuracies"}
+    said = {"protocol", "epochs", "split", "repeats", "mean", "std", "accuracies"}
     assert set(found.networks["convnet-2"]) == said
     assert found.networks["convnet-2"] == {name: run_said[name] for name in said}
     kinds = [type(event) for event in events]
     assert kinds == [Announcement, Started, Evaluated, Evaluated]
+
+
+def test_the_images_of_a_run_s_validation_can_be_tested_on_again(tmp_path):
+    finished = run(tmp_path, val_fraction=0.3, eval_split="validation", repeats=2)
+    held_out = {"val_fraction": 0.3, "limit_per_class": 20}
+    found = evaluate(tmp_path / "condensed.parquet", eval_split="validation", **held_out)
+    result = found.networks["convnet-2"]
+    assert result["split"] == "validation"
+    assert result["accuracies"] == finished.summary["evaluation"]["accuracies"]
+    on_test = evaluate(tmp_path / "condensed.parquet", **held_out).networks["convnet-2"]
+    assert on_test["split"] == "test"
+    assert (
+        on_test["accuracies"]
+        == evaluate(tmp_path / "condensed.parquet").networks["convnet-2"]["accuracies"]
+    )
 
 
 def test_fewer_networks_are_the_first_of_more(finished, a_set):
@@ -104,6 +119,7 @@ def test_another_size_is_refused_with_the_option_that_helps(a_set):
         ({"repeats": 0}, "repeats must be at least 1"),
         ({"epochs": 5}, "unknown option 'epochs'"),
         ({"data": "digit"}, "did you mean 'digits'?"),
+        ({"eval_split": "validation"}, "set val_fraction, such as 0.1, or eval_split test"),
     ],
     ids=str,
 )

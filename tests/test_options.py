@@ -11,22 +11,22 @@ from tests.making_runs import command
 CONDENSE = """
 --out --overwrite --resume --config
 --recipe
---data --data-root --size --classes --test-fraction --limit-per-class --strict
+--data --data-root --size --classes --test-fraction --val-fraction --limit-per-class --strict
 --cache --cache-dir --cache-limit
 --method --ipc --iterations --seed --network --batch-real --lambda-reg --partition --start
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
 --batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
---repeats --eval-epochs --eval-interval --whole-epochs
+--repeats --eval-epochs --eval-interval --eval-split --whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s --checkpoint-interval --max-failures --hang-timeout-s
 """
 EVALUATE = """
 --networks --json
---data --data-root --size --classes --test-fraction --limit-per-class --strict
+--data --data-root --size --classes --test-fraction --val-fraction --limit-per-class --strict
 --cache --cache-dir --cache-limit
 --seed
---repeats --eval-epochs
+--repeats --eval-epochs --eval-split
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
 """

@@ -122,6 +122,47 @@ def test_all_test_images_are_given_once(plan):
     assert tuple(counts.tolist()) == plan.info.test_counts
 
 
+HELD_OUT = {"val_fraction": 0.3, "limit_per_class": None, "partition": 1, "start": "whole"}
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 7}, {"cache": "none"}], ids=str)
+def test_images_held_out_are_tested_on_and_never_trained_on(pictures, shards, options):
+    options = HELD_OUT | {"pretrained": 1, "pretrained_classes": 2} | options
+
+    def single(batches):
+        return {image.numpy().tobytes() for images, *_ in batches for image in images}
+
+    whole = RealImages(plan_of(data=pictures, limit_per_class=None)[0]).whole()
+    all_images = single([whole.take(torch.arange(21))])
+    tested = []
+    for source in (pictures, shards):
+        plan, _ = plan_of(data=source, eval_split="validation", **options)
+        with RealImages(plan) as real:
+            real.expect_training([(0, 0), (1, 0)])
+            held_out = single(real.test_batches())
+            assert len(held_out) == 1 + 4 + 2
+            assert held_out < all_images
+            rest = single([real.whole().take(torch.arange(14))])
+            assert rest == all_images - held_out
+            seen = single([[real.start(label), real.random(label)] for label in range(3)])
+            seen |= single(real.training_batch(model, 0) for model in range(5))
+            seen |= single(real.pretraining_batch(0, step) for step in range(5))
+            seen |= single(real.matching_batch(n, label) for n in range(3) for label in range(3))
+            assert seen == rest
+        tested.append(held_out)
+    assert tested[0] == tested[1]
+
+
+def test_test_images_are_the_same_beside_validation_images(pictures):
+    plain, held_out = (
+        list(RealImages(plan_of(data=pictures, **options)[0]).test_batches())
+        for options in ({"limit_per_class": None}, HELD_OUT)
+    )
+    for one, other in zip(plain, held_out, strict=True):
+        assert one[0].equal(other[0])
+        assert one[1].equal(other[1])
+
+
 @pytest.mark.parametrize("start", ["tiles", "whole", "noise"])
 def test_start_and_random_images_have_one_shape_and_are_drawn_apart(start):
     real = RealImages(plan_of(start=start, ipc=2, partition=2)[0])

@@ -168,6 +168,7 @@ def test_results_of_evaluation_are_not_worked_out_again(tmp_path, undisturbed):
         {"accuracy_window": 2, "train_interval": 2},
         {"num_matched_models": 2, "momentum_img": 0.9, "image_step": "per_class"},
         {"pretrained": 2, "pretrain_steps": 5, "pretrained_classes": 3},
+        {"val_fraction": 0.2, "eval_split": "validation"},
     ],
     ids=str,
 )

@@ -104,10 +104,10 @@ def test_the_summary_has_what_was_promised(first):
 )
 def test_accuracies_are_fractions_with_their_protocol_beside_them(first, subject, epochs, repeats):
     result = summary_of(first)[subject]
-    names = ["network", "protocol", "epochs", "repeats", "mean", "std", "accuracies"]
+    names = ["network", "protocol", "epochs", "split", "repeats", "mean", "std", "accuracies"]
     assert list(result) == names + ["selected_on"] * (subject == "evaluation")
     assert result["network"] == "convnet-2"
-    assert result["protocol"] == "paper"
+    assert (result["protocol"], result["split"]) == ("paper", "test")
     assert (result["epochs"], result["repeats"]) == (epochs, repeats)
     assert len(result["accuracies"]) == repeats
     assert all(0 < accuracy <= 1 for accuracy in result["accuracies"])
@@ -266,6 +266,29 @@ def test_without_repeats_nothing_is_evaluated(tmp_path):
     assert [summary[name] for name in ("evaluation", "start", "random", "whole")] == [None] * 4
     assert read_card(tmp_path / "condensed.parquet").evaluation is None
     assert not [line for line in metrics(tmp_path) if "accuracy" in line]
+
+
+def test_a_run_that_is_tested_on_validation_images_says_so(tmp_path):
+    events = []
+    options = {"val_fraction": 0.2, "eval_split": "validation", **EVALUATED}
+    finished = run(tmp_path, listener=events.append, **options)
+    assert events[0].text == (
+        "digits: 10 classes, 160 training, 40 validation and 359 test images of 1x8x8"
+    )
+    for subject in ("evaluation", "start", "random", "whole"):
+        result = finished.summary[subject]
+        assert result["split"] == "validation"
+        assert all((40 * accuracy).is_integer() for accuracy in result["accuracies"])
+    assert read_card(tmp_path / "condensed.parquet").evaluation["split"] == "validation"
+    assert finished.summary["ratio"] == 10 / 160
+
+
+def test_what_networks_are_tested_on_does_not_touch_the_pixels(tmp_path):
+    options = {"val_fraction": 0.2, "repeats": 1}
+    on_test = run(tmp_path / "test", **options)
+    on_validation = run(tmp_path / "validation", **options, eval_split="validation")
+    assert np.array_equal(pixels(on_test.folder), pixels(on_validation.folder))
+    assert on_test.summary["evaluation"] != on_validation.summary["evaluation"]
 
 
 # --- The method's parts ---

@@ -8,12 +8,12 @@ STORED = RunConfig().flat() | {"recipe": "cifar10", "threads": 4, "network": "co
 
 # A promise: whoever begins a run with one of these has to keep it.
 CHANGING = """
-size classes test_fraction limit_per_class
+size classes test_fraction val_fraction limit_per_class
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
-repeats eval_epochs eval_interval whole_epochs
+repeats eval_epochs eval_interval eval_split whole_epochs
 device precision compile images_per_pass threads
 """
 

@@ -197,6 +197,16 @@ def test_accuracies_stand_beside_their_number_and_their_epochs():
     ]
 
 
+def test_the_table_says_whose_accuracy_it_is():
+    of_validation = result(0.5) | {"split": "validation"}
+    text = printed(result_table(SUMMARY | {"evaluation": of_validation}))
+    assert "validation accuracy, %" in text
+    assert "test accuracy" not in text
+    networks = {"convnet-3": of_validation}
+    found = Evaluation(file="a.parquet", data="digits", networks=networks)
+    assert "validation accuracy, %" in printed(evaluation_table(found))
+
+
 def test_the_table_says_what_was_kept_and_what_it_cost():
     lines = printed(result_table(SUMMARY)).splitlines()
     title = "digits: 2 per class, 20 images, 1.39 % of the training images"

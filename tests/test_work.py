@@ -88,6 +88,13 @@ def test_evaluation_is_counted_by_networks_epochs_and_images():
     assert work.evaluate_read_bytes == (3 * 200 + tested) * 64
 
 
+def test_images_held_out_are_tested_on_instead_and_kept_in_the_cache_all_the_same():
+    work = work_of(val_fraction=0.2, eval_split="validation", repeats=1)
+    assert (work.test_images, work_of(val_fraction=0.2).test_images) == (40, 359)
+    assert work.lessons["whole"].images == 160
+    assert work.cache_bytes == (200 + 359) * 64
+
+
 def test_no_evaluation_costs_nothing():
     work = work_of(repeats=0)
     assert (work.subjects, work.evaluate_flops, work.evaluate_read_bytes) == ((), 0, 0)

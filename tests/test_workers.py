@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
+import torch
 
 from idm_ray.plan import EvaluationJob
-from idm_ray.workers import ClassWorker, QueueWorker, evaluate, gather_images
+from idm_ray.real_images import RealImages
+from idm_ray.workers import (
+    ClassWorker,
+    QueueWorker,
+    evaluate,
+    gather_images,
+    train_network,
+    training_images,
+)
+from tests.data.making import images_of
 from tests.making_runs import plan_of
 
 
@@ -117,6 +127,21 @@ def test_evaluation_leaves_the_images_as_they_are(plan):
     before = images.copy()
     evaluate(plan, job("condensed"), images)
     assert np.array_equal(images, before)
+
+
+def test_accuracy_is_that_of_the_validation_images_one_by_one():
+    plan, dataset = plan_of(val_fraction=0.3, eval_split="validation", eval_epochs=5)
+    mean, std = (torch.tensor(v).reshape(-1, 1, 1) for v in (plan.info.mean, plan.info.std))
+    with RealImages(plan) as real:
+        network = train_network(plan, job("random"), training_images(plan, job("random"), real))
+    right = 0
+    for pixels, label in zip(images_of(dataset.validation), dataset.validation.labels, strict=True):
+        image = (torch.from_numpy(pixels).float() / 255 - mean) / std
+        with torch.no_grad():
+            right += int(network(image[None])[0].argmax()) == label
+    assert len(dataset.validation.images) == 60
+    assert evaluate(plan, job("random")) == right / 60
+    assert 0.1 < right / 60 < 1
 
 
 def test_whole_data_are_trained_on_for_epochs_of_their_own():

@@ -1,5 +1,7 @@
 """A labelled image collection: what every other part of idm_ray reads."""
 
+import dataclasses
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,13 +10,13 @@ from numpy.typing import NDArray
 from idm_ray.config import DataConfig
 from idm_ray.data.build import BuiltData
 from idm_ray.data.cache import open_cache
-from idm_ray.data.images import Images, MappedImages
+from idm_ray.data.images import Images, MappedImages, SomeImages
 from idm_ray.data.known import KNOWN, recognise
 from idm_ray.data.shard_set import ShardSet
 from idm_ray.data.shard_source import find_shards
 from idm_ray.data.sharded import ShardedImages, open_sharded
 from idm_ray.data.sources import WORDS, find_source
-from idm_ray.data.splits import refuse_left_out
+from idm_ray.data.splits import hold_out_validation, refuse_left_out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,18 +33,20 @@ class DatasetInfo:
     image_shape: tuple[int, int, int]
     """C, H, W."""
     train_counts: tuple[int, ...]
-    """Training images of each class, after `limit_per_class`."""
+    """Training images of each class, after `limit_per_class` and without those for validation."""
+    val_counts: tuple[int, ...] = ()
+    """Images of each class that `val_fraction` holds out; empty if it is 0."""
     test_counts: tuple[int, ...]
     mean: tuple[float, ...]
     """Per channel, of pixels in [0, 1]: the published value of a known data set, else computed
-    from the training images."""
+    from the training images, those for validation among them."""
     std: tuple[float, ...]
     """As `mean`; 1.0 for a constant channel."""
     flips: bool
     """Whether a mirror image keeps its class."""
     fingerprint: str
-    """SHA-256 of the decoded pixels, labels and class names of both splits, in hexadecimal; the
-    same wherever the same images are."""
+    """SHA-256 of the decoded pixels, labels and class names of all splits, in hexadecimal; the
+    same wherever the same images are, and another where others are held out for validation."""
     skipped: int
     """Images left out because they could not be read."""
     unreadable: tuple[str, ...] = ()
@@ -56,7 +60,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """The images of the training or of the test split, sorted by class."""
+    """The images for training, for validation or for testing, sorted by class."""
 
     images: Images
     """N of them."""
@@ -82,6 +86,8 @@ class ImageDataset:
     test: Split
     sharded: ShardedImages | None = None
     """The images, if they come out of shards."""
+    validation: Split | None = None
+    """Out of the training images, if `val_fraction` holds some out."""
 
 
 def open_dataset(config: DataConfig) -> ImageDataset:
@@ -97,7 +103,7 @@ def open_dataset(config: DataConfig) -> ImageDataset:
     dataset = _decoded(config) if shards is None else _sharded(shards, config)
     if config.strict:
         refuse_left_out(dataset.info.skipped, dataset.info.unreadable)
-    return dataset
+    return _hold_out(dataset, config.val_fraction) if config.val_fraction else dataset
 
 
 def _decoded(config: DataConfig) -> ImageDataset:
@@ -119,6 +125,27 @@ def _sharded(shards: ShardSet, config: DataConfig) -> ImageDataset:
         Split(images.test, _offsets(images.built.test_counts)),
         images,
     )
+
+
+def _hold_out(dataset: ImageDataset, fraction: float) -> ImageDataset:
+    """Take the validation images out of the training images; caches hold both as one."""
+    info, whole = dataset.info, dataset.train
+    held = hold_out_validation(info.class_names, info.train_counts, fraction)
+    train, validation = (_part(whole, np.flatnonzero(chosen)) for chosen in (~held, held))
+    train_counts, val_counts = (
+        tuple(np.diff(split.offsets).tolist()) for split in (train, validation)
+    )
+    # Counts and names say which rows are held out.
+    fingerprint = hashlib.sha256(f"{info.fingerprint} validation {val_counts}".encode()).hexdigest()
+    info = dataclasses.replace(
+        info, train_counts=train_counts, val_counts=val_counts, fingerprint=fingerprint
+    )
+    return dataclasses.replace(dataset, info=info, train=train, validation=validation)
+
+
+def _part(whole: Split, rows: NDArray[np.int64]) -> Split:
+    """Some of the images of a split, at ascending rows."""
+    return Split(SomeImages(whole.images, rows), np.searchsorted(rows, whole.offsets))
 
 
 def _offsets(counts: tuple[int, ...]) -> NDArray[np.int64]:

@@ -51,3 +51,27 @@ class MappedImages:
 
     def expect(self, rows: Rows) -> None:
         """Do nothing: copying is as fast as it gets."""
+
+
+class SomeImages:
+    """Some of other images, under row numbers of their own.
+
+    Args:
+        images: the others.
+        rows: (N,) of those that these are, in their order.
+    """
+
+    def __init__(self, images: Images, rows: Rows) -> None:
+        self._images = images
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, rows: Rows) -> Batch:
+        """Give some images."""
+        return self._images.take(self._rows[rows])
+
+    def expect(self, rows: Rows) -> None:
+        """Let the others prepare for them."""
+        self._images.expect(self._rows[rows])

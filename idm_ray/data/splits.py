@@ -1,4 +1,4 @@
-"""Which images are training images and which are test images, when the source does not say all."""
+"""Which images are for training, for validation and for testing, when the source does not say."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from idm_ray.data.listing import Listing
 from idm_ray.errors import DataError
+from idm_ray.keys import seed_from
 
 _HOLD_OUT_SEED = 20230601
-"""Fixed: the test images of a source must never change with a run's seed."""
+"""Fixed: what is held out of a source must never change with a run's seed."""
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
-    """Choose the same share of every class as test images.
+    """Choose the same share of every class to be held out.
 
     Args:
         labels: (N,) int64, in the source's order.
@@ -21,7 +22,7 @@ def hold_out(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
             least one stays.
 
     Returns:
-        (N,) bool, True for a test image: a function of labels and fraction alone.
+        (N,) bool, True for an image held out: a function of labels and fraction alone.
     """
     is_test = np.zeros(len(labels), dtype=np.bool_)
     for label in np.unique(labels):
@@ -30,6 +31,37 @@ def hold_out(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
         rng = np.random.Generator(np.random.PCG64([_HOLD_OUT_SEED, int(label)]))
         is_test[rng.permutation(rows)[:count]] = True
     return is_test
+
+
+def hold_out_validation(
+    class_names: Sequence[str], train_counts: Sequence[int], fraction: float
+) -> NDArray[np.bool_]:
+    """Choose the same share of every class's training images as validation images.
+
+    Args:
+        class_names: One or more.
+        train_counts: Images of each class.
+        fraction: As in `hold_out`.
+
+    Returns:
+        (sum of train_counts,) bool, True for a validation image, sorted by class: in each class a
+        function of its name, its count and the fraction, whatever other classes there are.
+
+    Raises:
+        DataError: No class has an image to spare.
+    """
+    is_validation = np.concatenate(
+        [
+            hold_out(np.full(count, seed_from("validation", name)), fraction)
+            for name, count in zip(class_names, train_counts, strict=True)
+        ]
+    )
+    if not is_validation.any():
+        raise DataError(
+            f"expected training images to hold out for validation (val_fraction {fraction:g}), "
+            "found one of each class: add images, or set val_fraction 0"
+        )
+    return is_validation
 
 
 def train_rows(listing: Listing, limit_per_class: int | None) -> NDArray[np.int64]:
