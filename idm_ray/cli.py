@@ -17,7 +17,8 @@ from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.errors import UserError
 from idm_ray.exits import run_and_exit
-from idm_ray.options import GroupedCommand, config_options, convert_text, part_names
+from idm_ray.option_text import convert_text
+from idm_ray.options import GroupedCommand, config_options, part_names
 from idm_ray.same_numbers import NEUTRAL_OPTIONS
 
 if TYPE_CHECKING:

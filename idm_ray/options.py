@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import click
 import docstring_parser
 
-from idm_ray.checks import alternatives, describe_type
+from idm_ray.checks import alternatives
 from idm_ray.config import PARTS, option_types
-from idm_ray.errors import UserError
+from idm_ray.option_text import convert_text
 
 RECIPE_HELP = "Named settings; auto recognises the data (the README lists them)."
 OWN_HEADING = "This command"
@@ -73,24 +73,6 @@ def _describe_options() -> Iterator[tuple[str, str, Any, Any]]:
         helps = {p.arg_name: p.description or "" for p in documented.params}
         for field in dataclasses.fields(part):
             yield field.name, " ".join(helps[field.name].split()), field.default, hints[field.name]
-
-
-def convert_text(name: str, text: str, shown: str | None = None) -> Any:
-    """Turn an option's text into what its annotation allows; ranges are the config's business.
-
-    Raises:
-        UserError: it allows nothing of this kind.
-    """
-    hint = option_types()[name]
-    for allowed in alternatives(hint):
-        if allowed in (int, float):
-            try:
-                return allowed(text)
-            except ValueError:
-                continue
-        if allowed is str or text == allowed:
-            return text
-    raise UserError(f"{shown or name} must be {describe_type(hint)}, got {text!r}")
 
 
 def _convert(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:

@@ -154,6 +154,16 @@ _DM: Options = {
     "lr_img": 1.0,
     "momentum_img": 0.5,
 }
+_DM_BATCH = 256
+
+
+def dm_options(batch_real: int) -> dict[str, Any]:
+    """What plain distribution matching sets differently from IDM.
+
+    Args:
+        batch_real: that IDM matches on the same data.
+    """
+    return {**_DM, "batch_real": min(_DM_BATCH, batch_real)}
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -179,11 +189,10 @@ def choose_recipe(name: str, method: str, ipc: int, facts: Facts) -> Recipe:
     recipe = _idm_recipe(name, ipc, facts)
     if method == "dm":
         shared = {k: v for k, v in recipe.options.items() if k not in UNUSED_BY_DM}
-        batch = min(256, shared.get("batch_real", 256))
         return Recipe(
             name=name,
             origin=f"DM's own settings for the images, the rest from: {recipe.origin}",
-            options={**shared, **_DM, "batch_real": batch},
+            options={**shared, **dm_options(shared.get("batch_real", _DM_BATCH))},
         )
     return recipe
 

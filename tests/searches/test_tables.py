@@ -1,0 +1,71 @@
+import io
+
+from rich.console import Console
+
+from idm_ray.searches.catalog import SEARCHES, listing
+from idm_ray.searches.finding import with_values
+from idm_ray.searches.same_runs import select
+from idm_ray.searches.trials import tabulate, tabulate_grid
+from idm_ray.tables import search_table, searches_table
+from tests.searches.making import config_of, trial
+
+
+def printed(table, width=140):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def rows(text):
+    return [
+        [cell.strip() for cell in line.strip("│").split("│")]
+        for line in text.splitlines()
+        if line.startswith("│")
+    ]
+
+
+def test_the_list_of_searches_says_what_each_would_try():
+    text = printed(searches_table(listing(config_of(iterations=40))), width=300)
+    found = {row[0]: row for row in rows(text)}
+    assert set(found) == set(SEARCHES)
+    assert found["queue_size"][2:] == ["4, 6, 8, 11", "Fig. 7"]
+
+
+def test_a_search_is_shown_with_its_best_its_default_and_what_was_not_run():
+    search = with_values("queue_size", "4,8,60,100")
+    selection = select(search, config_of(iterations=40), (0, 1))
+    results = [
+        trial("4", 0, (0.7, 0.8), options={"queue_size": 4}),
+        trial("4", 1, (), status="failed", cause="no [red] memory"),
+        trial("60", 0, (0.9, 0.9), options={"queue_size": 60}),
+        trial("60", 1, (0.8, 0.8), options={"queue_size": 60}),
+    ]
+    table = search_table(
+        search,
+        tabulate_grid(selection, results),
+        title="digits, 1 per class",
+        split="validation",
+        own=selection.own,
+    )
+    text = printed(table)
+    assert "digits, 1 per class" in text
+    assert [c.header for c in table.columns][:4] == [
+        "queue_size",
+        "validation accuracy, %",
+        "seed 0",
+        "seed 1",
+    ]
+    assert rows(text) == [
+        ["4", "75.0 ± 5.0", "75.0", "-", "2", "25 s", "failed: no [red] memory"],
+        ["8", "-", "-", "-", "-", "-", ""],
+        ["60", "85.0 ± 5.0", "90.0", "80.0", "4", "25 s", "best"],
+        ["100", "85.0 ± 5.0", "90.0", "80.0", "4", "-", "default; the same run as 60"],
+    ]
+
+
+def test_stopped_trials_say_where():
+    stopped = trial("1", status="stopped", accuracies=(0.5,), iterations=10)
+    text = printed(
+        search_table(SEARCHES["all"], tabulate([stopped]), title="digits", split="validation")
+    )
+    assert rows(text) == [["1", "-", "-", "12 s", "stopped at iteration 10"]]
