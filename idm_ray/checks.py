@@ -96,6 +96,14 @@ def parse_bytes(name: str, text: str) -> int:
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
 
 
+def parse_iterations(name: str, value: int | str) -> tuple[int, ...]:
+    """Read iterations, each at least 1, with commas between them."""
+    parts = [part.strip() for part in str(value).split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise wrong(name, value, "iterations such as 10,100, at least 1")
+    return tuple(map(int, parts))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
     """How often something is done: every so many seconds, or iterations; the other is None."""

@@ -17,6 +17,7 @@ from idm_ray.checks import (
     check_types,
     parse_bytes,
     parse_interval,
+    parse_iterations,
     positive,
     refuse_unknown,
     wrong,
@@ -224,8 +225,14 @@ class EvalConfig:
     eval_interval: int = 0
     """Evaluate a copy every so many iterations as well; 0 only at the end."""
 
+    eval_at: int | str | None = None
+    """Evaluate a copy after these iterations as well, such as 10,100."""
+
     eval_split: Literal["test", "validation"] = "test"
     """Images that all networks are tested on; validation: those that val_fraction holds out."""
+
+    baselines: Literal["on", "off"] = "on"
+    """Whether networks are trained on the start and on random real images, too, to compare."""
 
     whole_epochs: int = 0
     """Epochs of one network trained on all real images, as a reference; 0 leaves it out."""
@@ -238,6 +245,10 @@ class EvalConfig:
         at_least("eval_epochs", self.eval_epochs, 1)
         if self.eval_interval and not self.repeats:
             raise wrong("eval_interval", self.eval_interval, "0 when repeats is 0")
+        if self.eval_at is not None:
+            parse_iterations("eval_at", self.eval_at)
+            if not self.repeats:
+                raise wrong("eval_at", self.eval_at, "unset when repeats is 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,6 +37,7 @@ from idm_ray.results.card import Card
 from idm_ray.results.condensed import replace_card
 from idm_ray.results.metrics_log import MetricsLog
 from idm_ray.results.run_folder import RunFolder
+from idm_ray.searches.trials import TrialResult
 from idm_ray.storage import Location
 from idm_ray.workers import Images
 
@@ -62,7 +63,20 @@ class Finished:
     summary: Mapping[str, Any]
 
 
-Event = Announcement | Started | Advanced | Progress | Evaluated | Committed | Finished
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """How the trials of a search stand.
+
+    Attributes:
+        trials: that began, in their order.
+        total: how many there will be; None if nobody knows.
+    """
+
+    trials: tuple[TrialResult, ...]
+    total: int | None
+
+
+Event = Announcement | Started | Advanced | Progress | Evaluated | Committed | Finished | Standing
 Listener = Callable[[Event], None]
 
 
@@ -262,7 +276,8 @@ def final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
     """Networks to train at the end; the longest first, so that they do not finish last."""
     repeats, iterations = config.evaluation.repeats, config.condense.iterations
     whole = _jobs("whole", 1 if repeats and config.evaluation.whole_epochs else 0, iterations)
-    return sum((_jobs(subject, repeats, iterations) for subject in SUBJECTS), whole)
+    subjects = SUBJECTS if config.evaluation.baselines == "on" else SUBJECTS[:1]
+    return sum((_jobs(subject, repeats, iterations) for subject in subjects), whole)
 
 
 def _jobs(subject: Any, repeats: int, iteration: int) -> tuple[EvaluationJob, ...]:

@@ -6,6 +6,7 @@ from typing import Literal
 from idm_ray.algorithm.augment import allowed_operations
 from idm_ray.algorithm.networks import ConvNet, build_network
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.checks import parse_iterations
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import cut_groups
@@ -41,7 +42,7 @@ class Plan:
         return allowed_operations(self.info.flips)
 
     @property
-    def copy_at(self) -> range:
+    def copy_at(self) -> tuple[int, ...]:
         """After so many finished iterations, a copy of the images is evaluated."""
         return copy_at(self.config)
 
@@ -52,10 +53,13 @@ class Plan:
         )
 
 
-def copy_at(config: RunConfig) -> range:
-    """After how many finished iterations a copy of the images is evaluated."""
-    every, iterations = config.evaluation.eval_interval, config.condense.iterations
-    return range(every, iterations, every) if every else range(0)
+def copy_at(config: RunConfig) -> tuple[int, ...]:
+    """After how many finished iterations a copy of the images is evaluated, in their order."""
+    every, named = config.evaluation.eval_interval, config.evaluation.eval_at
+    iterations = config.condense.iterations
+    regular = range(every, iterations, every) if every else ()
+    own = parse_iterations("eval_at", named) if named else ()
+    return tuple(sorted({*regular, *(at for at in own if at < iterations)}))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from idm_ray import recipes
 from idm_ray.algorithm.numerics import Numerics
@@ -56,18 +56,47 @@ def condense(
             it names the local folder that holds the results.
     """
     _check_resume(resume, out, overwrite=overwrite)
+    return condense_with(
+        make_runner, options, out=out, overwrite=overwrite, resume=resume, listener=listener
+    )
+
+
+class MakeRunner(Protocol):
+    """Makes the runner of a settled config, as `make_runner` does."""
+
+    def __call__(
+        self,
+        config: RunConfig,
+        info: DatasetInfo,
+        *,
+        pixels: float,
+        numerics: Numerics | None = None,
+    ) -> Runner:
+        """Reserve the runner's resources."""
+
+
+def condense_with(
+    make: MakeRunner,
+    options: Mapping[str, Any],
+    *,
+    out: str | Path | None,
+    overwrite: bool,
+    resume: str,
+    listener: Listener,
+) -> Finished:
+    """As `condense`, on a runner that the caller makes."""
     config, info, notes = resolve(options)
     if out is not None and resume == "auto" and holds_run(Location.at(out)):
         with RunFolder.open(out) as folder:
             _refuse_differences(folder, config.flat())
             where = {name: config.flat()[name] for name in options if name in NEUTRAL_OPTIONS}
-            return _go_on(folder, where, listener)
+            return _go_on(folder, where, listener, make)
     out = out or _default_folder(config, info)
     RunFolder.check(out, overwrite=overwrite)
     for note in (*notes, Announcement(f"writing to {shown(out)}")):
         listener(note)
     work = condensing_work(config, info.image_shape, info.train_counts)
-    runner = make_runner(config, info, pixels=work)
+    runner = make(config, info, pixels=work)
     try:
         _introduce(runner, listener)
         # Not before: what cannot start must not remove an earlier run.
@@ -101,10 +130,12 @@ def resume(
         refuse_unknown(given, option_names())
         _refuse_differences(opened, given)
         where = {name: value for name, value in given.items() if name in NEUTRAL_OPTIONS}
-        return _go_on(opened, where, listener)
+        return _go_on(opened, where, listener, make_runner)
 
 
-def _go_on(folder: RunFolder, where: Mapping[str, Any], listener: Listener) -> Finished:
+def _go_on(
+    folder: RunFolder, where: Mapping[str, Any], listener: Listener, make: MakeRunner
+) -> Finished:
     """Go on with a run; `where` are options that change no numbers."""
     if not folder.is_complete:
         folder.lock()  # whoever had it may have come to the end meanwhile
@@ -124,7 +155,7 @@ def _go_on(folder: RunFolder, where: Mapping[str, Any], listener: Listener) -> F
     _check_data(stored["data"], info, config.data.data)
     numerics = _numerics(stored, folder)
     work = condensing_work(config, info.image_shape, info.train_counts)
-    runner = make_runner(config, info, pixels=work, numerics=numerics)
+    runner = make(config, info, pixels=work, numerics=numerics)
     try:
         listener(Announcement(f"resuming the run in {folder.place}"))
         _introduce(runner, listener)
@@ -221,6 +252,16 @@ def resolve(options: Mapping[str, Any]) -> tuple[RunConfig, DatasetInfo, list[An
         text = f"method {config.condense.method} does not use {names}: ignored"
         notes.append(Announcement(text, warning=True))
     return config, info, notes
+
+
+def settled(options: Mapping[str, Any], info: DatasetInfo) -> RunConfig:
+    """The config that `resolve` would give, for data that are open already.
+
+    Raises:
+        UserError: wrong options.
+    """
+    used, _ = recipes.split_options(plain_values(options))
+    return _settle(used, info)[0]
 
 
 def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, list[Announcement]]:

@@ -25,7 +25,7 @@ method ipc iterations seed network batch_real lambda_reg partition start image_s
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
-repeats eval_epochs eval_interval eval_split whole_epochs
+repeats eval_epochs eval_interval eval_at eval_split baselines whole_epochs
 local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor wait_s
 checkpoint_interval max_failures hang_timeout_s
 """
@@ -74,7 +74,9 @@ OTHERS = {
     "repeats": 2,
     "eval_epochs": 30,
     "eval_interval": 10,
+    "eval_at": "5,15",
     "eval_split": "validation",
+    "baselines": "off",
     "whole_epochs": 4,
     "local": True,
     "device": "cpu",
@@ -290,6 +292,17 @@ def test_an_interval_of_nothing_is_refused(value):
 def test_the_interval_of_evaluations_needs_evaluations():
     message = refusal(repeats=0, eval_interval=10)
     assert message == "eval_interval must be 0 when repeats is 0, got 10"
+
+
+@pytest.mark.parametrize("value", ["", "a", "0", "10,", "-1", "1.5", 0])
+def test_iterations_of_evaluations_are_whole_numbers_with_commas(value):
+    assert refusal(eval_at=value) == (
+        f"eval_at must be iterations such as 10,100, at least 1, got {value!r}"
+    )
+
+
+def test_iterations_of_evaluations_need_evaluations():
+    assert refusal(repeats=0, eval_at="5") == "eval_at must be unset when repeats is 0, got '5'"
 
 
 def test_testing_on_validation_images_needs_some():

@@ -17,7 +17,7 @@ CONDENSE = """
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
 --batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
---repeats --eval-epochs --eval-interval --eval-split --whole-epochs
+--repeats --eval-epochs --eval-interval --eval-at --eval-split --baselines --whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s --checkpoint-interval --max-failures --hang-timeout-s
 """

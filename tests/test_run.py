@@ -260,6 +260,19 @@ def test_a_copy_is_evaluated_in_between_without_changing_anything(tmp_path, firs
     assert logged[:4] == [(e.job.iteration, e.accuracy) for e in between]
 
 
+def test_copies_are_evaluated_after_named_iterations_as_well(tmp_path):
+    run(tmp_path, repeats=1, iterations=5, eval_interval=3, eval_at="9,2,3", baselines="off")
+    between = [line["iteration"] for line in metrics(tmp_path) if line.get("subject")]
+    assert between == [2, 3, 5]
+
+
+def test_the_baselines_can_be_left_out(tmp_path, first):
+    summary = summary_of(run(tmp_path, baselines="off", **EVALUATED))
+    assert [summary["start"], summary["random"]] == [None, None]
+    assert summary["evaluation"] == summary_of(first)["evaluation"]
+    assert summary["whole"] == summary_of(first)["whole"]
+
+
 def test_without_repeats_nothing_is_evaluated(tmp_path):
     finished = run(tmp_path, repeats=0, whole_epochs=3)
     summary = summary_of(finished)

@@ -26,7 +26,21 @@ class Place:
     """File of what it writes to standard error; empty where that is not known."""
 
 
-class _Placed:
+class Located:
+    """Knows where it is."""
+
+    def place(self) -> Place:
+        """Where this actor runs."""
+        context = ray.get_runtime_context()
+        return Place(
+            node=context.get_node_id(),
+            pid=os.getpid(),
+            gpus=tuple(int(gpu) for gpu in ray.get_gpu_ids()),
+            log=_standard_error(),
+        )
+
+
+class _Placed(Located):
     """Is built by its first call: Ray tells why a call failed, but not why a constructor did."""
 
     def __init__(self) -> None:
@@ -38,16 +52,6 @@ class _Placed:
         self._close()
         super().__init__(*arguments, **keywords)
         self._close = self.__getattribute__("close")
-
-    def place(self) -> Place:
-        """Where this actor runs."""
-        context = ray.get_runtime_context()
-        return Place(
-            node=context.get_node_id(),
-            pid=os.getpid(),
-            gpus=tuple(int(gpu) for gpu in ray.get_gpu_ids()),
-            log=_standard_error(),
-        )
 
 
 class _ClassActor(_Placed, workers.ClassWorker):

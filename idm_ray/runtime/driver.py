@@ -44,6 +44,7 @@ from idm_ray.runtime.commits import Commits
 from idm_ray.runtime.connection import InputLostError, connect, fetch
 from idm_ray.runtime.evaluations import Evaluations, LostEvaluation
 from idm_ray.runtime.failures import Failures, TooManyLostError
+from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.keeper import Keeper, beside_the_driver
 from idm_ray.runtime.loop import Loop, Start
 from idm_ray.runtime.placement import Reservation, may_have_room
@@ -66,6 +67,8 @@ class RayRunner:
         marks: iterations after which a copy of the images is evaluated, with the jobs for each.
         pixels: through networks, by which compiling is decided.
         numerics: of the run that is to go on; None to decide.
+        host: gives the run room and, it may be, a queue; it then pauses where copies are
+            evaluated, as whoever hosts it may end it there. None: it finds room for itself.
 
     Raises:
         ResourceError: the cluster cannot give what the config asks for.
@@ -80,13 +83,23 @@ class RayRunner:
         *,
         pixels: float,
         numerics: Numerics | None = None,
+        host: Host | None = None,
     ) -> None:
         own_cluster = connect()
         groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
         there = resources()
-        layout = lay_out(config.machine, num_groups=len(groups), **there)
-        reservation = Reservation(layout, wait_s=config.machine.wait_s, may_grow=not own_cluster)
-        self._team = Team(layout, reservation, config.machine, num_groups=len(groups))
+        if host is None:
+            layout = lay_out(config.machine, num_groups=len(groups), **there)
+        else:
+            layout, numerics = host.layout, numerics or host.numerics
+        own_room = partial(Reservation, wait_s=config.machine.wait_s, may_grow=not own_cluster)
+        self._team = Team(
+            layout,
+            own_room if host is None else host.lodge,
+            config.machine,
+            num_groups=len(groups),
+            shared_queue=host and host.queue,
+        )
         try:
             compiling = compiling_pays(config.machine, pixels)
             found = inspect(self._team.seats, config, info, compiling=compiling)
@@ -95,7 +108,7 @@ class RayRunner:
             )
             check_numerics(numerics, found)
         except BaseException:
-            reservation.release()
+            self._team.release()
             raise
         self.plan = Plan(config=config, info=info, numerics=numerics)
         self.crew = crew_of(layout, groups, cpus=there["cpus"], gpus=there["gpus"])
@@ -107,6 +120,8 @@ class RayRunner:
             *compiling_notes(config.machine, found, pixels=pixels),
         )
         self.record = Record()
+        self._has_own_queue = host is None or host.queue is None
+        self._pauses = sorted(marks) if host else []
         self._marks = marks
         self._evaluations = Evaluations(self.plan, layout)
         self._failures = Failures(config.machine.max_failures)
@@ -135,8 +150,8 @@ class RayRunner:
 
     def pretrain(self) -> Iterator[PretrainReport]:
         """Train the networks that those of the queue are copies of, if there are to be any."""
-        if self._pretrained:
-            return  # they came with the checkpoint
+        if self._pretrained or not self._has_own_queue:
+            return  # they came with the checkpoint, or the shared queue has them
         for report, network in pretrained_set(self.plan, self._team.seats):
             # On the driver's node: no other node's end takes it away.
             self._pretrained[report.member], held = beside_the_driver(actors.hold).remote(network)
@@ -219,7 +234,8 @@ class RayRunner:
         reported = time.perf_counter()
         busy = self.record.busy
         while not loop.complete:
-            loop.step()
+            until = self._until()
+            loop.step(until)
             self.record.seconds = time.perf_counter() - began
             self.record.busy = busy + loop.busy
             for progress in collector.due(time.perf_counter() - reported):
@@ -228,7 +244,9 @@ class RayRunner:
                 self.record.told = max(self.record.told, progress.iteration)
             for text in loop.news():
                 yield Announcement(text, warning=True)
-            yield from self._evaluate_copies(loop.iteration)
+            paused = time.perf_counter()
+            yield from self._evaluate_copies(loop.iteration, wait_for=loop.pauses_at(until))
+            began += time.perf_counter() - paused
             for event in self._commits.keep(loop.iteration, self.record.tally):
                 yield event
                 if isinstance(event, Committed) and self._can_grow():
@@ -270,14 +288,25 @@ class RayRunner:
         )
         return loop, collector
 
-    def _evaluate_copies(self, iteration: int) -> Iterator[RunnerEvent]:
+    def _until(self) -> int:
+        """The iteration to go up to: the end, or where whoever hosts the run may end it."""
+        for mark in self._pauses:
+            if any(job not in self.record.evaluated for job in self._marks[mark]):
+                return mark
+        return self.plan.config.condense.iterations
+
+    def _evaluate_copies(self, iteration: int, *, wait_for: bool) -> Iterator[RunnerEvent]:
         """Have copies evaluated that every actor has made by now.
+
+        Args:
+            iteration: that every actor has come to.
+            wait_for: for the results, or only take those that are there.
 
         Raises:
             ActorLostError: copies are lost, and so is whoever made them.
         """
         self._submit_copies(iteration)
-        for event in self._evaluations.finished(wait_for=False):
+        for event in self._evaluations.finished(wait_for=wait_for):
             if isinstance(event, LostEvaluation) and isinstance(event.loss, InputLostError):
                 raise event.loss
             # A lost one is submitted again.

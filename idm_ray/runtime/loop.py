@@ -108,8 +108,15 @@ class Loop:
             path_s=max(self._snapshots.path_s, *(actor.path_s for actor in self._actors)),
         )
 
-    def step(self) -> None:
+    def pauses_at(self, iteration: int) -> bool:
+        """Whether nothing is left to do up to an iteration that is not the last."""
+        return self.iteration == iteration < self._snapshots.iterations
+
+    def step(self, until: int) -> None:
         """Tell everybody what to do next, wait until somebody has done something, and take it.
+
+        Args:
+            until: iteration that nobody goes beyond.
 
         Raises:
             ActorLostError: a process is gone, or hangs and was ended.
@@ -120,7 +127,7 @@ class Loop:
         )
         # Groups may be beyond the first snapshots; their actors pass over those all the same.
         needed = min(min(actor.finished, actor.submitted) for actor in self._actors)
-        self._snapshots.advance(needed, self._pace(seconds, self._snapshots.window))
+        self._snapshots.advance(needed, self._pace(seconds, self._snapshots.window), until)
         for actor in self._actors:
             self._feed(actor)
         awaited = self._awaited()

@@ -215,7 +215,7 @@ def _iterate(case: Case, processes: Sequence[Any], iterations: int) -> float:
     )
     began = time.perf_counter()
     while not loop.complete:
-        loop.step()
+        loop.step(iterations)
         # As a run does, whose reports go to a file.
         list(collector.due(time.perf_counter() - began))
     return time.perf_counter() - began

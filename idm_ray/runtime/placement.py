@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Reservation:
     """
 
     def __init__(self, layout: Layout, *, wait_s: float, may_grow: bool) -> None:
-        actor = _needs(layout)
+        actor = needs_of(layout)
         # The queue takes no CPU of the cluster, so that a run fits on a single one. It takes its
         # own share of a GPU; without one it sits beside the first actor, where the data are.
         queue = {name: amount for name, amount in actor.items() if name == "GPU"}
@@ -54,8 +55,8 @@ class Reservation:
         if bundles:
             self._groups.append(_reserve(bundles, wait_s))
         group = self._groups[0] if bundles else None
-        self._actor_seats = [_seat(actor, group, n) for n in range(layout.actors)]
-        self._queue_seat = _seat(queue, group, layout.actors if queue else 0)
+        self._actor_seats = [seat_in(actor, group, n) for n in range(layout.actors)]
+        self._queue_seat = seat_in(queue, group, layout.actors if queue else 0)
         self._needs = actor
 
     @property
@@ -79,7 +80,7 @@ class Reservation:
         for group in asked:
             if group.wait(timeout_seconds=max(0.0, deadline - time.monotonic())):
                 self._groups.append(group)
-                self._actor_seats.append(_seat(self._needs, group, 0))
+                self._actor_seats.append(seat_in(self._needs, group, 0))
             else:
                 remove_placement_group(group)
         return sum(group in self._groups for group in asked)
@@ -91,7 +92,8 @@ class Reservation:
         self._groups = []
 
 
-def _seat(needs: dict[str, float], group: PlacementGroup | None, bundle: int) -> Seat:
+def seat_in(needs: dict[str, float], group: PlacementGroup | None, bundle: int) -> Seat:
+    """A seat that takes so much of a bundle of a group; anywhere, if there is no group."""
     options: dict[str, Any] = {"num_cpus": needs.get("CPU", 0), "num_gpus": needs.get("GPU", 0)}
     if group is not None:
         options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
@@ -105,7 +107,7 @@ def room(layout: Layout) -> int:
 
     If nobody else has taken it; at most as many as the layout has, where actors need nothing.
     """
-    actor = _needs(layout)
+    actor = needs_of(layout)
     if not actor:
         return layout.actors
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -119,11 +121,12 @@ def room(layout: Layout) -> int:
 
 def may_have_room(layout: Layout) -> bool:
     """Whether there could be room for one class actor more: enough is free, if only in parts."""
-    free, needs = ray.available_resources(), _needs(layout)
+    free, needs = ray.available_resources(), needs_of(layout)
     return bool(needs) and all(free.get(name, 0) + 1e-6 >= needs[name] for name in needs)
 
 
-def _needs(layout: Layout) -> dict[str, float]:
+def needs_of(layout: Layout) -> dict[str, float]:
+    """What a class actor takes, without what it takes none of."""
     needs = {"CPU": layout.cpus_per_actor, "GPU": layout.gpus_per_actor}
     return {name: amount for name, amount in needs.items() if amount}
 
@@ -140,7 +143,23 @@ def _reserve(bundles: list[dict[str, float]], wait_s: float) -> PlacementGroup:
     return group
 
 
-def _refuse_infeasible(bundles: list[dict[str, float]]) -> None:
+def make_sure_of(bundles: list[dict[str, float]], *, wait_s: float, may_grow: bool) -> None:
+    """Make sure that the cluster could give all of this at once, and give it back.
+
+    Args:
+        bundles: each on one node.
+        wait_s: how long to wait for it.
+        may_grow: whether the cluster could get more nodes; if not, a lack is refused at once.
+
+    Raises:
+        ResourceError: it cannot; names wanted and available.
+    """
+    if not may_grow:
+        _refuse_infeasible(bundles)
+    remove_placement_group(_reserve(bundles, wait_s))
+
+
+def _refuse_infeasible(bundles: Sequence[dict[str, float]]) -> None:
     """Refuse what not even an idle cluster could give, in all or to a single process."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name in ("CPU", "GPU"):
@@ -151,7 +170,7 @@ def _refuse_infeasible(bundles: list[dict[str, float]]) -> None:
             raise _lacking(bundles, "and it will not grow")
 
 
-def _lacking(bundles: list[dict[str, float]], when: str) -> ResourceError:
+def _lacking(bundles: Sequence[dict[str, float]], when: str) -> ResourceError:
     def amounts(of: dict[str, float]) -> str:
         return " and ".join(f"{of.get(name, 0):g} {name}" for name in ("CPU", "GPU"))
 

@@ -89,13 +89,19 @@ class Snapshots:
         """Of the slowest recent call; infinite before the first."""
         return max(self._judged, default=float("inf"))
 
-    def advance(self, needed: int, iterations_per_call: int) -> None:
-        """Drop what lies before iteration `needed`, and ask for the window that begins there."""
+    def advance(self, needed: int, iterations_per_call: int, until: int) -> None:
+        """Drop what lies before iteration `needed`, and ask for the window that begins there.
+
+        Args:
+            needed: iteration.
+            iterations_per_call: of the queue.
+            until: iteration that nothing is asked for from.
+        """
         for first in [f for f, block in self.served.items() if block.last <= needed]:
             del self.served[first]
-        while self._submitted < self.iterations:
+        while self._submitted < until:
             first = self._submitted
-            last = min(first + min(iterations_per_call, self.window), self.iterations)
+            last = min(first + min(iterations_per_call, self.window), until)
             if last > needed + self.window:
                 return
             sequence, report = self._serve.remote(first, last, needed=needed)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from idm_ray.layout import Layout, deal
 from idm_ray.plan import Plan
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import fetch, wait
+from idm_ray.runtime.hosting import Lodging
 from idm_ray.runtime.placement import Reservation, Seat, room
 
 # How often to look whether the seats of processes that do not start are still there.
@@ -53,18 +54,28 @@ class Team:
 
     Args:
         layout: of the run.
-        reservation: that the layout fits.
+        reserve: finds seats for a layout, or raises ResourceError.
         machine: what the user asked for.
         num_groups: groups of classes.
+        shared_queue: handle of a queue that serves other runs, too, and is there already; None:
+            the run has its own.
     """
 
     def __init__(
-        self, layout: Layout, reservation: Reservation, machine: MachineConfig, *, num_groups: int
+        self,
+        layout: Layout,
+        reserve: Callable[[Layout], Reservation | Lodging],
+        machine: MachineConfig,
+        *,
+        num_groups: int,
+        shared_queue: Any = None,
     ) -> None:
         self.layout = layout
-        self._reservation = reservation
+        self._reserve = reserve
+        self._reservation = reserve(layout)
         self._machine = machine
         self._num_groups = num_groups
+        self._shared_queue = shared_queue
         self._handles: list[Any] = [None] * len(self.seats)
         self._places: list[actors.Place | None] = [None] * len(self.seats)
 
@@ -122,9 +133,9 @@ class Team:
             actor.start.remote(shared, own, loaded.groups[n] if loaded else {})
             for n, (actor, own) in enumerate(zip(class_actors, self.layout.assignment, strict=True))
         ]
-        calls.append(
-            queue.start.remote(shared, *pretrained, saved=loaded.queue if loaded else None)
-        )
+        if queue is not self._shared_queue:
+            saved = loaded.queue if loaded else None
+            calls.append(queue.start.remote(shared, *pretrained, saved=saved))
         self._fetch(calls)
 
     def fetch_images(self) -> tuple[list[Any], int]:
@@ -174,7 +185,7 @@ class Team:
             except ActorLostError:
                 pass
             yield self._name(number)
-            ray.kill(self._handles[number])
+            self._end(number)
             self._handles[number] = self._places[number] = None
 
     def grow(self, num_actors: int) -> int:
@@ -202,7 +213,7 @@ class Team:
         while (fewer := min(fewer, room(self.layout))) > 0:
             layout = deal(self.layout, fewer, self._num_groups)
             try:
-                self._reservation = Reservation(layout, wait_s=self._machine.wait_s, may_grow=True)
+                self._reservation = self._reserve(layout)
             except ResourceError:  # somebody else has it, or it went while we waited
                 fewer -= 1
                 continue
@@ -217,8 +228,8 @@ class Team:
 
     def release(self) -> None:
         """End the processes and give back what they held."""
-        for process in self.processes:
-            ray.kill(process)
+        for number in range(len(self._handles)):
+            self._end(number)
         self._handles = [None] * len(self._handles)
         self._places = [None] * len(self._places)
         self._reservation.release()
@@ -234,7 +245,10 @@ class Team:
         calls = {}
         for number, (kind, seat) in enumerate(zip(kinds, self.seats, strict=True)):
             if self._handles[number] is None:
-                self._handles[number] = kind.options(**seat.options).remote()
+                is_shared = kind is actors.QueueActor and self._shared_queue is not None
+                self._handles[number] = (
+                    self._shared_queue if is_shared else kind.options(**seat.options).remote()
+                )
                 calls[_place(self._handles[number])] = number
         self._await(list(calls))
         for call, number in calls.items():
@@ -266,10 +280,16 @@ class Team:
         done = wait(calls, num_returns=len(calls), timeout_s=within_s)
         late = [number for number, call in enumerate(calls) if call not in done]
         for number in late:
-            ray.kill(self._handles[number])
+            self._end(number)
         if late:
             raise ActorLostError(f"no answer within {within_s:g} s")
         return list(fetch(calls))
+
+    def _end(self, number: int) -> None:
+        """End a process, if there is one that is this run's own."""
+        handle = self._handles[number]
+        if handle is not None and handle is not self._shared_queue:
+            ray.kill(handle)
 
     def _name(self, number: int) -> str:
         is_queue = number == len(self.seats) - 1

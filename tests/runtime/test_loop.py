@@ -80,7 +80,7 @@ def run_loop(processes, iterations, *, busy_s=(1.0, 2.0), **how):
     ray.get([a.start.remote(n, s) for n, (a, s) in enumerate(zip(actors, busy_s, strict=True))])
     loop, snapshots, collector = make_loop(processes, iterations, **how)
     while not loop.complete:
-        loop.step()
+        loop.step(iterations)
         assert len(snapshots.served) <= snapshots.window
     return loop, snapshots, collector, ray.get([actor.told.remote() for actor in actors])
 
