@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 _NOT_OF_THE_CONFIG = ("out", "overwrite", "resume")
 _RESUME = ("never", "auto")
 
+# What a search decides for its runs.
+_OF_THE_SEARCH = ("local", "eval_split", "eval_interval", "eval_at", "baselines", "whole_epochs")
+# Options of `tune` alone.
+_OF_TUNE = (
+    "values",
+    "gpus_per_trial",
+    "log",
+    "out",
+    "resume",
+)
+_OF_DRAWING = ("budget", "searcher", "early_stopping")
+
 # Of a run that condenses; evaluating a file again takes no checkpoints.
 _OF_A_RUN = ("checkpoint_interval", "max_failures", "hang_timeout_s")
 
@@ -42,17 +54,19 @@ def cli(debug: bool) -> None:
     )
 
 
+config_file_option = click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="YAML file of options; those on the command line win.",
+)
+
+
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of `condense`."""
-    config_file = click.Path(dir_okay=False, path_type=Path)
     for option in (
         config_options(option_names()),
-        click.option(
-            "--config",
-            "config_file",
-            type=config_file,
-            help="YAML file of options; those on the command line win.",
-        ),
+        config_file_option,
         click.option(
             "--resume",
             type=click.Choice(_RESUME),
@@ -251,6 +265,90 @@ def _bench_orchestration(terminal: "Terminal") -> list[dict[str, Any]]:
     rows = [dataclasses.asdict(cost) for cost in measure()]
     terminal.show(orchestration_table(rows))
     return rows
+
+
+@cli.command(cls=GroupedCommand)
+@click.option(
+    "--search",
+    "searches",
+    multiple=True,
+    default=["lambda_reg"],
+    help="What to vary: a name of --list, or a YAML file of options with a list of values each; "
+    "may be given several times. [lambda_reg]",
+)
+@click.option("--values", help="Values of the one option that --search names, with commas.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs of each value. [2]")
+@click.option(
+    "--budget", help="Draw settings instead of trying a grid: 20, so many trials, or 90m or 2h."
+)
+@click.option(
+    "--searcher",
+    type=click.Choice(["tpe", "random"]),
+    default="tpe",
+    help="How settings are drawn: near the best so far, or at random. [tpe]",
+)
+@click.option(
+    "--early-stopping",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    help="Stop drawn trials that are worse than two thirds of the others. [on]",
+)
+@click.option("--list", "listing", is_flag=True, help="Show the named searches, and run none.")
+@click.option("--gpus-per-trial", type=float, help="GPUs that a trial's processes share.")
+@click.option(
+    "--log",
+    type=click.Choice(["mlflow", "wandb"]),
+    multiple=True,
+    help="Tell MLflow or Weights & Biases, too; may be given twice.",
+)
+@click.option("--out", type=click.Path(), help="Folder of the search: a path or a URI.")
+@click.option(
+    "--resume",
+    type=click.Choice(_RESUME),
+    default="never",
+    help="auto: go on with the search that --out holds, if there is one. [never]",
+)
+@config_file_option
+@config_options({*option_names()} - {*_OF_THE_SEARCH})
+def tune(searches: tuple[str, ...], listing: bool, config_file: Path | None, **given: Any) -> None:
+    """Repeat a run with other settings, compare them on validation images, and draw the figure.
+
+    Without options: the weight of the regularization, on the embedded handwritten digits. The
+    settings that are best are tested on the test images, once, at the end.
+    """
+    own = {name: given.pop(name) for name in _OF_TUNE}
+    drawing = {name: given.pop(name) for name in _OF_DRAWING}
+    seeds = given.pop("seeds")
+    if drawing["budget"] is not None and seeds is not None:
+        raise UserError(
+            "expected --seeds or --budget, got both: drawn settings are tried once each, with "
+            "--seed; leave one out"
+        )
+    options = given_options(config_file, given)
+    for name in _NOT_OF_THE_CONFIG:
+        options.pop(name, None)
+    from idm_ray.tables import searches_table, tuned_tables  # noqa: PLC0415 -- torch is imported
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
+    from idm_ray.tuning.request import DEFAULT_SEEDS, Ablation, Drawing  # noqa: PLC0415
+    from idm_ray.tuning.tune import listed  # noqa: PLC0415
+    from idm_ray.tuning.tune import tune as run  # noqa: PLC0415
+
+    terminal = Terminal()
+    if listing:
+        terminal.show(searches_table(listed(**options)))
+        return
+    try:
+        found = run(
+            search=list(searches),
+            how=Drawing(**drawing) if drawing["budget"] else Ablation(seeds=seeds or DEFAULT_SEEDS),
+            listener=terminal,
+            **own,
+            **options,
+        )
+    finally:
+        terminal.close()
+    for table in tuned_tables(found):
+        terminal.show(table)
 
 
 @cli.command(cls=GroupedCommand)

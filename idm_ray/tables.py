@@ -1,7 +1,7 @@
 """What the commands found, as tables: of an evaluation, a bench, an estimate."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,13 @@ from idm_ray.bench.compare import Comparison, Result
 from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
+from idm_ray.report import statistics
 from idm_ray.searches.catalog import Listed
 from idm_ray.searches.search import Search
 from idm_ray.searches.trials import Row, best_row
 from idm_ray.storage import shown
 from idm_ray.terminal import accuracy_heading, accuracy_text, duration_text
+from idm_ray.tuning.conclusion import SPLIT, Found, Tuned
 
 # Parts whose error decides that of the whole.
 _CONDENSING = ("matching", "training")
@@ -252,6 +254,38 @@ def search_table(
             style="bold" if row is best else "",
         )
     return table
+
+
+def tuned_tables(tuned: Tuned) -> Iterator[Table | str]:
+    """A table for each search, and what the best setting is worth."""
+    for found in tuned.found:
+        yield search_table(
+            found.search, _shown_rows(found), title=tuned.title, split=SPLIT, own=found.own
+        )
+    for name, label in (("random", "random real images"), ("start", "its own start")):
+        if result := tuned.baselines.get(name):
+            yield f"{label}: {accuracy_text(result)} % of {SPLIT} images"
+    if tuned.queues:
+        trained = sum(count.trained for count in tuned.queues)
+        served = sum(count.served for count in tuned.queues)
+        yield (
+            f"{len(tuned.queues)} shared queue{'s' * (len(tuned.queues) > 1)}: trained "
+            f"{trained} iterations, served {served}"
+        )
+    search, row = tuned.best
+    yield f"best: {search.name}, {row.label}"
+    for seed, accuracies in tuned.test.items():
+        yield f"seed {seed} on test images: {accuracy_text(statistics(accuracies))} %"
+    if not tuned.test:
+        yield "no run with it came to its end: not tested on test images"
+    yield f"tables, figures and best.yaml in {tuned.folder}"
+
+
+def _shown_rows(found: Found) -> Sequence[Row]:
+    """Points of a grid in their order; drawn ones by how far they came and how good they are."""
+    if not found.is_drawn:
+        return found.rows
+    return sorted(found.rows, key=lambda row: (-row.iterations, -(row.mean or 0)))
 
 
 def _mean(row: Row) -> str:

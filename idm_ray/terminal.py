@@ -7,6 +7,7 @@ from typing import Any
 
 import rich.filesize
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -21,11 +22,15 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from idm_ray.execution import Event, Finished, Started
+from idm_ray.execution import Event, Finished, Standing, Started
 from idm_ray.progress import Advanced, Announcement, Committed, Evaluated, Progress
+from idm_ray.searches.trials import TrialResult
 
 # Plain lines come at most this often, so that a log of a long run stays readable.
 LINE_EVERY_S = 30.0
+
+# Of a live table: title, heading, borders.
+_AROUND_ROWS = 8
 
 _ROWS = (
     ("evaluation", "{method}"),
@@ -50,6 +55,8 @@ class Terminal:
         self._what, self._total, self._first, self._done = "", 0, 0, 0
         self._began = self._last_line = 0.0
         self._has_committed = False
+        self._live: Live | None = None
+        self._told_of: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Show one event; that it cannot be shown, on a full disk or to nobody, ends no run."""
@@ -71,6 +78,8 @@ class Terminal:
             self._evaluated(event)
         elif isinstance(event, Committed):
             self._committed(event)
+        elif isinstance(event, Standing):
+            self._standing(event)
         elif isinstance(event, Finished):
             if event.summary["evaluation"]:
                 self.show(result_table(event.summary))
@@ -82,6 +91,9 @@ class Terminal:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def show(self, result: Table | str) -> None:
         """Print a result, on standard output."""
@@ -123,6 +135,20 @@ class Terminal:
             size = rich.filesize.decimal(event.bytes)
             self._console.print(f"checkpoint of iteration {event.iteration}: {size}")
 
+    def _standing(self, event: Standing) -> None:
+        """Show all trials where a person watches, and elsewhere each one when it ends."""
+        if self._console.is_terminal:
+            if self._live is None:
+                self._live = Live(console=self._console, transient=True)
+                self._live.start()
+            self._live.update(standing_table(event, rows=self._console.height - _AROUND_ROWS))
+            return
+        for trial in event.trials:
+            if trial.status != "running" and trial.folder not in self._told_of:
+                self._told_of.add(trial.folder)
+                count = f"{len(self._told_of)}/{event.total}" if event.total else "trial"
+                self._console.print(escape(f"{count}  {_trial_text(trial)}"))
+
     def _advance(self, done: int, info: str) -> None:
         self._done = done
         now = time.monotonic()
@@ -159,6 +185,41 @@ def result_table(summary: Mapping[str, Any]) -> Table:
                 str(result["epochs"]),
             )
     return table
+
+
+def standing_table(event: Standing, *, rows: int) -> Table:
+    """The trials of a search: those under way, and as many of the others as there are rows for."""
+    running = [trial for trial in event.trials if trial.status == "running"]
+    ended = [trial for trial in event.trials if trial.status != "running"]
+    hidden = max(0, len(ended) + len(running) - rows)
+    table = Table(title_justify="left", caption_justify="left")
+    table.title = f"{len(ended)} of {event.total or '?'} trials ended, {len(running)} under way"
+    for name in ("trial", "seed", "status", "iteration", "accuracy, %", "time"):
+        table.add_column(name)
+    for trial in (*ended[hidden:], *running):
+        table.add_row(
+            escape(f"{trial.search} {trial.label}"),
+            str(trial.seed),
+            trial.status,
+            str(trial.iterations or ""),
+            _accuracy_of(trial),
+            duration_text(trial.seconds) if trial.seconds else "",
+        )
+    return table
+
+
+def _trial_text(trial: TrialResult) -> str:
+    name = f"{trial.search} {trial.label}, seed {trial.seed}"
+    if trial.status == "failed":
+        return f"{name}: failed: {trial.cause}"
+    where = f" at iteration {trial.iterations}" if trial.status == "stopped" else ""
+    return f"{name}: {_accuracy_of(trial) or '-'} %, {trial.status}{where}"
+
+
+def _accuracy_of(trial: TrialResult) -> str:
+    if not trial.accuracies:
+        return ""
+    return f"{100 * sum(trial.accuracies) / len(trial.accuracies):.1f}"
 
 
 def cost(summary: Mapping[str, Any]) -> str:

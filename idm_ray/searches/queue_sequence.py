@@ -13,6 +13,8 @@ from idm_ray.config import DataConfig, QueueConfig, RunConfig
 # Of the data: where it is kept, and what is refused, not which images there are.
 _NOT_OF_THE_IMAGES: Final = ("strict", "cache", "cache_dir", "cache_limit")
 _PRETRAINING: Final = ("pretrained", "pretrain_steps", "pretrained_classes")
+# Beside those of the queue.
+_OF_THE_RUN: Final = frozenset({"method", "seed", "network", "num_matched_models", "iterations"})
 _NUMERICS: Final = ("device", "precision", "compile", "images_per_pass", "threads")
 
 
@@ -111,6 +113,12 @@ def shared_queue_key(config: RunConfig) -> str:
     if queue.pretrained or has_trained:
         parts["training"] = (queue.batch_train, float(queue.lr_net))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def decide_sequence(options: Collection[str]) -> bool:
+    """Whether any of some options, by flat name, decides which networks a run is matched on."""
+    own = {field.name for field in dataclasses.fields(QueueConfig)}
+    return not own.isdisjoint(options) or not _OF_THE_RUN.isdisjoint(options)
 
 
 # Points that differ elsewhere have the same queue, and half a second of decisions in a long run.

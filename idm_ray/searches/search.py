@@ -49,6 +49,10 @@ class Uniform:
     low: float
     high: float
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value can be drawn."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}"
 
@@ -68,6 +72,10 @@ class LogUniform:
         """Whether only whole numbers are drawn."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value can be drawn."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}, log"
 
@@ -77,6 +85,10 @@ class Choice:
     """One of some values, each as likely."""
 
     values: tuple[Any, ...]
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value can be drawn."""
+        return value in self.values
 
     def __str__(self) -> str:
         return ", ".join(map(value_text, self.values))

@@ -17,8 +17,8 @@ class TrialResult:
         label: of the point.
         options: flat, that the point sets.
         seed: of the run.
-        status: done; failed, with a cause; or stopped, before its last iteration, as others were
-            better by then.
+        status: running; done; failed, with a cause; or stopped, before its last iteration, as
+            others were better by then or there was no more time.
         cause: of a failure, for people.
         accuracies: of the networks trained on its images, fractions; of the last time that they
             were looked at.
@@ -31,7 +31,7 @@ class TrialResult:
     label: str
     options: Mapping[str, Any]
     seed: int
-    status: Literal["done", "failed", "stopped"]
+    status: Literal["running", "done", "failed", "stopped"]
     cause: str = ""
     accuracies: tuple[float, ...] = ()
     seconds: float = 0.0

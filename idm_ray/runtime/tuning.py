@@ -1,0 +1,349 @@
+"""Runs the trials of a search on Ray Tune, each in room of its own."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import optuna
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from idm_ray import interruption
+from idm_ray.runtime.hosting import Host
+from idm_ray.runtime.trial_rooms import Job, TrialRooms
+from idm_ray.searches.rungs import FACTOR, first_rung
+from idm_ray.searches.search import Choice, Distribution, LogUniform
+
+# What Tune reads from the environment: this process's own affairs stay its own.
+_SETTINGS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+METRIC, TIME = "accuracy", "iteration"
+"""What trials are compared by, and how far they are; every report has both."""
+
+LOGS = "logs"
+"""Folder of what Tune writes, TensorBoard's events among it, below that of the search."""
+
+# Random trials before the searcher has an opinion.
+_RANDOM_TRIALS = 6
+
+Tell = Callable[[Mapping[str, Any]], None]
+"""Tells how far a job is, and how good."""
+
+Work = Callable[[Job, Host, Tell], None]
+"""Runs a job in the room of its trial."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class News:
+    """What becomes of a trial.
+
+    Attributes:
+        number: of the trial.
+        drawn: its options, where those are drawn.
+        status: running; done, its work has ended; stopped before that; or failed.
+        metrics: what it told, if it told anything now.
+        cause: of a failure.
+    """
+
+    number: int
+    drawn: Mapping[str, Any]
+    status: Literal["running", "done", "stopped", "failed"]
+    metrics: Mapping[str, Any] | None = None
+    cause: str = ""
+
+
+class Tried(Protocol):
+    """What is tried: a `Grid`, or `Draws`."""
+
+    def job(self, number: int, drawn: Mapping[str, Any]) -> Job:
+        """The run of a trial; called where it runs."""
+
+    def lodger(self, number: int) -> Job:
+        """A job with the room of that trial."""
+
+    def tuner_options(self) -> dict[str, Any]:
+        """How Tune goes about it: arguments of `tune.TuneConfig` and `param_space`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """Every job once, to its end."""
+
+    jobs: tuple[Job, ...]
+
+    def job(self, number: int, drawn: Mapping[str, Any]) -> Job:
+        """The job of that number."""
+        return self.jobs[number]
+
+    def lodger(self, number: int) -> Job:
+        """The job itself."""
+        return self.jobs[number]
+
+    def tuner_options(self) -> dict[str, Any]:
+        """The numbers as a grid, first come first served."""
+        return {"param_space": {"job": tune.grid_search(list(range(len(self.jobs))))}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draws:
+    """Jobs with drawn options, of which the worse ones are stopped early.
+
+    Attributes:
+        base: the job without what is drawn; all have its room.
+        make: the job of a number and of drawn options.
+        space: what each option is drawn from.
+        first: options to go through before any are drawn.
+        searcher: tpe draws near the best so far; random does not.
+        stops: whether trials are stopped early.
+        seed: of the drawing.
+        trials: how many there are, those of `first` included; None for as many as there is time.
+        seconds: after which no trial goes on; None for any time.
+    """
+
+    base: Job
+    make: Callable[[int, Mapping[str, Any]], Job]
+    space: Mapping[str, Distribution]
+    first: Sequence[Mapping[str, Any]]
+    searcher: Literal["tpe", "random"]
+    stops: bool
+    seed: int
+    trials: int | None
+    seconds: float | None
+
+    def job(self, number: int, drawn: Mapping[str, Any]) -> Job:
+        """The job with these options."""
+        return self.make(number, drawn)
+
+    def lodger(self, number: int) -> Job:
+        """The base: drawn options change no room."""
+        return self.base
+
+    def tuner_options(self) -> dict[str, Any]:
+        """Optuna draws, and ASHA stops what is not in the best third at a rung."""
+        sampler: Any = (
+            optuna.samplers.RandomSampler(seed=self.seed)
+            if self.searcher == "random"
+            else optuna.samplers.TPESampler(
+                seed=self.seed, n_startup_trials=_RANDOM_TRIALS, constant_liar=True
+            )
+        )
+        space = {name: _of_optuna(distribution) for name, distribution in self.space.items()}
+        search = OptunaSearch(
+            space,
+            metric=METRIC,
+            mode="max",
+            sampler=sampler,
+            points_to_evaluate=[dict(point) for point in self.first],
+        )
+        iterations = self.base.config.condense.iterations
+        asha = ASHAScheduler(
+            time_attr=TIME,
+            max_t=iterations,
+            grace_period=first_rung(iterations),
+            reduction_factor=FACTOR,
+            stop_last_trials=False,
+        )
+        return {
+            "param_space": {},
+            "search_alg": _Numbered(search),
+            "scheduler": asha if self.stops else None,
+            "num_samples": -1 if self.trials is None else self.trials,
+            "time_budget_s": self.seconds,
+        }
+
+
+def run_trials(
+    tried: Tried,
+    rooms: TrialRooms,
+    work: Work,
+    *,
+    storage: str,
+    callbacks: Sequence[tune.Callback],
+    told: Callable[[News], None],
+) -> None:
+    """Run all trials, as many at a time as there is room for.
+
+    Args:
+        tried: which.
+        rooms: of them.
+        work: what a trial does.
+        storage: folder, or URI, below which Tune keeps its records.
+        callbacks: of Tune, more than those that it has anyhow.
+        told: is told what becomes of each trial.
+    """
+    os.environ.update(_SETTINGS)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    find = _Find(tried, rooms)
+    trainable = tune.with_resources(
+        tune.with_parameters(_trial, work=work, find=find.there()),
+        # The trial's own process takes nothing.
+        lambda config: tune.PlacementGroupFactory([{}, *find.bundles(config)]),
+    )
+    options = tried.tuner_options()
+    tuner = tune.Tuner(
+        trainable,
+        param_space=options.pop("param_space"),
+        tune_config=tune.TuneConfig(
+            trial_dirname_creator=lambda trial: f"trial-{trial.config['job']}",
+            # Who searches knows it from the searcher.
+            **({"metric": METRIC, "mode": "max"} | options),
+        ),
+        run_config=tune.RunConfig(
+            name=LOGS, storage_path=storage, verbose=0, callbacks=[_Watch(told), *callbacks]
+        ),
+    )
+    tuner.fit()
+
+
+class _Find:
+    """Finds job and host of a trial."""
+
+    def __init__(self, tried: Tried, rooms: TrialRooms) -> None:
+        self._tried, self._rooms = tried, rooms
+
+    def bundles(self, config: Mapping[str, Any]) -> list[dict[str, float]]:
+        return self._rooms.bundles(self._tried.lodger(config.get("job", 0)))
+
+    def there(self) -> Callable[[Mapping[str, Any]], tuple[Job, Host]]:
+        """The same, for the process of a trial."""
+        return _FindThere(self._tried, self._rooms.hosts)
+
+
+class _FindThere:
+    def __init__(self, tried: Tried, hosts: Mapping[str, Host]) -> None:
+        self._tried, self._hosts = tried, hosts
+
+    def __call__(self, config: Mapping[str, Any]) -> tuple[Job, Host]:
+        drawn = dict(config)
+        number = drawn.pop("job")
+        host = self._hosts[self._tried.lodger(number).name]
+        return self._tried.job(number, drawn), host
+
+
+def _trial(config: dict[str, Any], *, work: Work, find: _FindThere) -> None:
+    job, host = find(config)
+    work(job, host, lambda metrics: tune.report(dict(metrics)))
+
+
+class _Numbered(Searcher):
+    """A searcher that numbers what it suggests."""
+
+    def __init__(self, inner: OptunaSearch) -> None:
+        super().__init__(metric=METRIC, mode="max")
+        self._inner, self._count = inner, 0
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self._inner.suggest(trial_id)
+        if found is None:
+            return None
+        self._count += 1
+        return {"job": self._count - 1, **found}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        self._inner.on_trial_result(trial_id, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self._inner.on_trial_complete(trial_id, result, error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: a search goes on from what its trials have shown."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing is kept."""
+
+
+class _Watch(tune.Callback):
+    """Tells what becomes of trials, and lets signals through."""
+
+    def __init__(self, told: Callable[[News], None]) -> None:
+        self._told = told
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune keeps a copy for a way to go on that is not used here."""
+        return {}
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        interruption.check()
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._tell(trial, "running")
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        self._tell(trial, "running", result)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        last = trial.last_result or {}
+        self._tell(trial, "done" if last.get("complete") else "stopped")
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self._tell(trial, "failed", cause=_cause(trial.get_pickled_error()))
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Trials that were cut off by the end of the time are told of by nobody else."""
+        for trial in trials:
+            if not trial.is_finished():
+                self._tell(trial, "stopped")
+
+    def _tell(self, trial: Trial, status: Any, metrics: Any = None, cause: str = "") -> None:
+        drawn = dict(trial.config)
+        number = drawn.pop("job")
+        self._told(News(number=number, drawn=drawn, status=status, metrics=metrics, cause=cause))
+
+
+def _cause(error: BaseException | None) -> str:
+    """Why a trial failed, in a line."""
+    cause = getattr(error, "cause", None) or error
+    text = " ".join(str(cause).split())
+    return text or type(cause).__name__
+
+
+def _of_optuna(distribution: Distribution) -> optuna.distributions.BaseDistribution:
+    if isinstance(distribution, Choice):
+        return optuna.distributions.CategoricalDistribution(distribution.values)
+    low, high = distribution.low, distribution.high
+    if isinstance(distribution, LogUniform) and distribution.is_whole:
+        return optuna.distributions.IntDistribution(int(low), int(high), log=True)
+    return optuna.distributions.FloatDistribution(
+        low, high, log=isinstance(distribution, LogUniform)
+    )
+
+
+def loggers(names: Sequence[str], experiment: str) -> Iterator[tune.Callback]:
+    """Tune's callbacks for MLflow and Weights & Biases, which must be installed.
+
+    Args:
+        names: mlflow, wandb.
+        experiment: what trials are filed under.
+    """
+    for name in names:
+        if name == "mlflow":
+            from ray.air.integrations.mlflow import MLflowLoggerCallback  # noqa: PLC0415
+
+            yield MLflowLoggerCallback(experiment_name=experiment)
+        else:
+            from ray.air.integrations.wandb import WandbLoggerCallback  # noqa: PLC0415
+
+            yield WandbLoggerCallback(project="idm_ray", group=experiment)

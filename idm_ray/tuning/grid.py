@@ -1,0 +1,118 @@
+"""The runs of a grid: every point with every seed, but each run once."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from idm_ray.config import RunConfig
+from idm_ray.data.dataset import DatasetInfo
+from idm_ray.layout import condensing_work
+from idm_ray.run import settled
+from idm_ray.runtime.trial_rooms import Job
+from idm_ray.searches.queue_sequence import shared_queue_key
+from idm_ray.searches.same_runs import Selection
+from idm_ray.searches.search import Point
+from idm_ray.searches.trials import TrialResult
+from idm_ray.storage import Location
+
+TRIALS = "trials"
+"""Folder of the runs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GridTrial:
+    """One point of a search with one seed.
+
+    Attributes:
+        search: its name.
+        point: of the search.
+        seed: of the run.
+        job: the run; that of an earlier trial, if it is the same.
+    """
+
+    search: str
+    point: Point
+    seed: int
+    job: Job
+
+    @property
+    def result(self) -> TrialResult:
+        """What there is to say of it when it begins."""
+        return TrialResult(
+            search=self.search,
+            label=self.point.label,
+            options=self.point.options,
+            seed=self.seed,
+            status="running",
+            folder=self.job.name,
+        )
+
+
+def grid_trials(
+    selections: Sequence[Selection],
+    options: Mapping[str, Any],
+    info: DatasetInfo,
+    seeds: Sequence[int],
+) -> list[GridTrial]:
+    """All trials of some searches, in their order.
+
+    Args:
+        selections: of the searches.
+        options: of all runs.
+        info: of the data.
+        seeds: of each point.
+    """
+    jobs: dict[RunConfig, Job] = {}
+    trials = []
+    for selection in selections:
+        for number, point in enumerate(selection.to_run):
+            for seed in seeds:
+                config = settled({**options, **point.options, "seed": seed}, info)
+                name = f"{TRIALS}/{selection.search.name}-{number}-seed{seed}"
+                job = jobs.setdefault(config, job_of(name, config, info, shares_queue=True))
+                trial = GridTrial(search=selection.search.name, point=point, seed=seed, job=job)
+                trials.append(trial)
+    return list(_with_baselines(trials, selections[0]))
+
+
+def job_of(name: str, config: RunConfig, info: DatasetInfo, *, shares_queue: bool) -> Job:
+    """A run as a job; `shares_queue` if its queue may serve others, too."""
+    return Job(
+        name=name,
+        config=config,
+        info=info,
+        pixels=condensing_work(config, info.image_shape, info.train_counts),
+        queue_key=shared_queue_key(config) if shares_queue else None,
+    )
+
+
+def complete(job: Job, folder: Location) -> Mapping[str, Any] | None:
+    """Summary of a job's run; None if it is not complete."""
+    place = folder / job.name / "summary.json"
+    found: Mapping[str, Any] | None = json.loads(place.read_bytes()) if place.exists() else None
+    return found
+
+
+def _with_baselines(trials: Sequence[GridTrial], selection: Selection) -> Iterator[GridTrial]:
+    """The same, baselines evaluated once for each seed: with the run's own settings if it can."""
+    labels = [point.label for point in selection.to_run]
+    own = selection.same_as.get(selection.own or "", selection.own)
+    label = own if own in labels else labels[0]
+    chosen = {
+        trial.job.name
+        for trial in trials
+        if (trial.search, trial.point.label) == (selection.search.name, label)
+    }
+    for trial in trials:
+        job = trial.job
+        if job.name in chosen:
+            config = job.config.replace(baselines="on")
+            job = Job(
+                name=job.name,
+                config=config,
+                info=job.info,
+                pixels=job.pixels,
+                queue_key=job.queue_key,
+            )
+        yield GridTrial(search=trial.search, point=trial.point, seed=trial.seed, job=job)
