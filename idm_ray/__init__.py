@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from idm_ray.results.condensed import load as load
     from idm_ray.run import condense as condense
     from idm_ray.run import resume as resume
+    from idm_ray.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["condense", "estimate", "evaluate", "load", "resume"]
+__all__ = ["condense", "estimate", "evaluate", "load", "resume", "tune"]
 
 _HOMES = {
     "condense": "idm_ray.run",
@@ -22,6 +23,7 @@ _HOMES = {
     "evaluate": "idm_ray.evaluation",
     "load": "idm_ray.results.condensed",
     "resume": "idm_ray.run",
+    "tune": "idm_ray.tuning.tune",
 }
 
 

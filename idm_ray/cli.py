@@ -9,36 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-import yaml
 
 from idm_ray import __version__
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
-from idm_ray.checks import refuse_unknown
 from idm_ray.config import DataConfig, MachineConfig, option_names
+from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
 from idm_ray.errors import UserError
 from idm_ray.exits import run_and_exit
-from idm_ray.option_text import convert_text
 from idm_ray.options import GroupedCommand, config_options, part_names
 from idm_ray.same_numbers import NEUTRAL_OPTIONS
+from idm_ray.search_command import run_search, search_options
 
 if TYPE_CHECKING:
     from idm_ray.terminal import Terminal
 
-# Options of `condense` alone that a config file may hold as well.
-_NOT_OF_THE_CONFIG = ("out", "overwrite", "resume")
 _RESUME = ("never", "auto")
-
-# What a search decides for its runs.
-_OF_THE_SEARCH = ("local", "eval_split", "eval_interval", "eval_at", "baselines", "whole_epochs")
-# Options of `tune` alone.
-_OF_TUNE = (
-    "values",
-    "gpus_per_trial",
-    "log",
-    "out",
-    "resume",
-)
-_OF_DRAWING = ("budget", "searcher", "early_stopping")
 
 # Of a run that condenses; evaluating a file again takes no checkpoints.
 _OF_A_RUN = ("checkpoint_interval", "max_failures", "hang_timeout_s")
@@ -52,14 +37,6 @@ def cli(debug: bool) -> None:
     logging.basicConfig(
         format="%(message)s", level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr
     )
-
-
-config_file_option = click.option(
-    "--config",
-    "config_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="YAML file of options; those on the command line win.",
-)
 
 
 def run_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -268,87 +245,14 @@ def _bench_orchestration(terminal: "Terminal") -> list[dict[str, Any]]:
 
 
 @cli.command(cls=GroupedCommand)
-@click.option(
-    "--search",
-    "searches",
-    multiple=True,
-    default=["lambda_reg"],
-    help="What to vary: a name of --list, or a YAML file of options with a list of values each; "
-    "may be given several times. [lambda_reg]",
-)
-@click.option("--values", help="Values of the one option that --search names, with commas.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Runs of each value. [2]")
-@click.option(
-    "--budget", help="Draw settings instead of trying a grid: 20, so many trials, or 90m or 2h."
-)
-@click.option(
-    "--searcher",
-    type=click.Choice(["tpe", "random"]),
-    default="tpe",
-    help="How settings are drawn: near the best so far, or at random. [tpe]",
-)
-@click.option(
-    "--early-stopping",
-    type=click.Choice(["on", "off"]),
-    default="on",
-    help="Stop drawn trials that are worse than two thirds of the others. [on]",
-)
-@click.option("--list", "listing", is_flag=True, help="Show the named searches, and run none.")
-@click.option("--gpus-per-trial", type=float, help="GPUs that a trial's processes share.")
-@click.option(
-    "--log",
-    type=click.Choice(["mlflow", "wandb"]),
-    multiple=True,
-    help="Tell MLflow or Weights & Biases, too; may be given twice.",
-)
-@click.option("--out", type=click.Path(), help="Folder of the search: a path or a URI.")
-@click.option(
-    "--resume",
-    type=click.Choice(_RESUME),
-    default="never",
-    help="auto: go on with the search that --out holds, if there is one. [never]",
-)
-@config_file_option
-@config_options({*option_names()} - {*_OF_THE_SEARCH})
-def tune(searches: tuple[str, ...], listing: bool, config_file: Path | None, **given: Any) -> None:
+@search_options
+def tune(config_file: Path | None, **given: Any) -> None:
     """Repeat a run with other settings, compare them on validation images, and draw the figure.
 
     Without options: the weight of the regularization, on the embedded handwritten digits. The
     settings that are best are tested on the test images, once, at the end.
     """
-    own = {name: given.pop(name) for name in _OF_TUNE}
-    drawing = {name: given.pop(name) for name in _OF_DRAWING}
-    seeds = given.pop("seeds")
-    if drawing["budget"] is not None and seeds is not None:
-        raise UserError(
-            "expected --seeds or --budget, got both: drawn settings are tried once each, with "
-            "--seed; leave one out"
-        )
-    options = given_options(config_file, given)
-    for name in _NOT_OF_THE_CONFIG:
-        options.pop(name, None)
-    from idm_ray.tables import searches_table, tuned_tables  # noqa: PLC0415 -- torch is imported
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
-    from idm_ray.tuning.request import DEFAULT_SEEDS, Ablation, Drawing  # noqa: PLC0415
-    from idm_ray.tuning.tune import listed  # noqa: PLC0415
-    from idm_ray.tuning.tune import tune as run  # noqa: PLC0415
-
-    terminal = Terminal()
-    if listing:
-        terminal.show(searches_table(listed(**options)))
-        return
-    try:
-        found = run(
-            search=list(searches),
-            how=Drawing(**drawing) if drawing["budget"] else Ablation(seeds=seeds or DEFAULT_SEEDS),
-            listener=terminal,
-            **own,
-            **options,
-        )
-    finally:
-        terminal.close()
-    for table in tuned_tables(found):
-        terminal.show(table)
+    run_search(config_file, given)
 
 
 @cli.command(cls=GroupedCommand)
@@ -369,7 +273,7 @@ def estimate(
     """
     _check_folder_of(json_file)
     options = given_options(config_file, given)
-    for name in _NOT_OF_THE_CONFIG:
+    for name in NOT_OF_THE_CONFIG:
         options.pop(name, None)
     from idm_ray.estimation.estimate import estimate as run  # noqa: PLC0415 -- torch is imported here
     from idm_ray.results.atomic import write_json  # noqa: PLC0415
@@ -401,46 +305,6 @@ def _check_folder_of(json_file: Path | None) -> None:
         )
     if not json_file.absolute().parent.is_dir():
         raise UserError(f"expected a folder for --json {json_file}, found none; create it first")
-
-
-def given_options(config_file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a file under those of the command line.
-
-    Raises:
-        UserError: the file cannot be used.
-    """
-    options = _read_config(config_file) if config_file else {}
-    options |= {name: value for name, value in given.items() if value is not None}
-    return options
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Flat options of a YAML file: a plain mapping, or a run's config.yaml.
-
-    Raises:
-        UserError: it cannot be read, is no mapping, or has unknown keys.
-    """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"expected a YAML file of options at {path}: {reason}") from error
-    if isinstance(content, dict) and isinstance(content.get("options"), dict):
-        content = content["options"]
-    if not isinstance(content, dict):
-        raise UserError(f"expected options as 'name: value' lines in {path}, found {content!r}")
-    options = {str(name).replace("-", "_"): value for name, value in content.items()}
-    refuse_unknown(options, (*option_names(), *_NOT_OF_THE_CONFIG))
-    return {name: _from_yaml(name, value) for name, value in options.items()}
-
-
-def _from_yaml(name: str, value: Any) -> Any:
-    """A value as the command line would read it: YAML takes 1e-3 for text and off for false."""
-    if name == "compile" and isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, str) and name not in _NOT_OF_THE_CONFIG:
-        return convert_text(name, value)
-    return value
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from idm_ray.cli import given_options, main, run_options
+from idm_ray.cli import main, run_options
+from idm_ray.config_file import given_options
 from idm_ray.data.manifest import MANIFEST_FILE
 from idm_ray.data.shard_set import open_shards
 from idm_ray.errors import UserError
@@ -23,6 +24,7 @@ from idm_ray.options import GroupedCommand
 from idm_ray.progress import Announcement
 from idm_ray.results.run_folder import next_free
 from idm_ray.run import condense
+from idm_ray.search_command import run_search, search_options
 from idm_ray.sharding import write_shards
 from idm_ray.storage import Location
 from idm_ray.terminal import Terminal
@@ -79,6 +81,31 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
 
     shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
     command = click.command(cls=GroupedCommand)(run_options(shortened(run)))
+    return lambda: main(command)
+
+
+def search_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
+    """Make a program of a function that settles the options of a search.
+
+    Args:
+        script: takes the options given by the user, those of `idm-ray tune` by their flat names;
+            a function that tells a line to people; and `smoke`; returns the options of the search.
+            Its docstring is the help.
+
+    Returns:
+        The program: it searches, and exits like `idm-ray`.
+    """
+
+    @functools.wraps(script)
+    def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
+        if smoke:
+            out = given["out"] or str(next_free("runs", f"{script.__name__}-smoke"))
+            told = {name: value for name, value in given.items() if value is not None}
+            given |= {**SMOKE, **told, "out": out}
+        run_search(config_file, script(given, click.echo, smoke=smoke))
+
+    shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
+    command = click.command(cls=GroupedCommand)(search_options(shortened(run)))
     return lambda: main(command)
 
 

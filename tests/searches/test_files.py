@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from idm_ray.cli import given_options
+from idm_ray.config_file import given_options
 from idm_ray.searches.catalog import SEARCHES
 from idm_ray.searches.files import best_options, write_best, write_csv, write_parquet
 from tests.searches.making import CIFAR100, DIGITS, config_of, trial
