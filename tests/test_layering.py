@@ -1,6 +1,7 @@
 """Who imports what, and what nobody may do; each by looking at the code or at a fresh process."""
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_importing_the_package_is_light():
 
 
 def test_the_public_names_are_there():
-    assert sorted(idm_ray.__all__) == ["condense", "estimate", "evaluate", "load", "resume"]
+    assert sorted(idm_ray.__all__) == ["condense", "estimate", "evaluate", "load", "resume", "tune"]
     for name in idm_ray.__all__:
         assert callable(getattr(idm_ray, name))
     with pytest.raises(AttributeError, match="no attribute 'condens'"):
@@ -88,7 +89,7 @@ def test_the_public_names_are_there():
     "words",
     [
         ["--help"],
-        *([name, "--help"] for name in ("condense", "resume", "estimate", "evaluate", "bench")),
+        *([name, "--help"] for name in ("condense", "resume", "tune", "estimate", "evaluate", "bench")),
     ],
 )
 def test_help_loads_nothing_heavy(words):
@@ -169,3 +170,17 @@ def test_nothing_that_is_read_can_run_code(path):
         assert name not in [f"yaml.{word}" for word in UNSAFE_YAML], name
         assert keywords.get("allow_pickle", "False") == "False", name
         assert keywords.get("shell", "False") == "False", name
+
+
+def test_ray_finds_its_settings_when_it_is_imported_whatever_module_comes_first():
+    code = (
+        "import os\n"
+        "os.environ.pop('RAY_ADDRESS', None)\n"
+        "import idm_ray.runtime.driver\n"
+        "print(os.environ['RAY_AUTH_MODE'], len(os.environ['RAY_AUTH_TOKEN']))\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.split() == ["token", "64"]

@@ -1,54 +1,19 @@
 """Connects to Ray: an existing cluster where one is named, else one of this machine's own."""
 
 import logging
-import os
 import re
-import secrets
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import Any
 
-_QUIET = {
-    "RAY_TQDM_PATCH_PRINT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # What is lost is told in this project's own words, in a line.
-    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "^(A worker died|Task .* failed. There are|Raylet is terminated"
-    "|The node with node id)",
-}
+import ray
 
-
-def _named_cluster() -> str | None:
-    """Address of the cluster that the environment names, if any."""
-    address = os.environ.get("RAY_ADDRESS")
-    return None if address in (None, "", "local") else address
-
-
-def _prepare_environment() -> None:
-    """Settings that Ray reads when it is imported; what the user has set stays.
-
-    A cluster of this process's own gets a token of its own, so that nobody else on the machine
-    gets in. Left alone, Ray would keep one in the user's home, which changes how other clusters
-    on this machine are reached.
-    """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    if _named_cluster() is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
-_prepare_environment()
-
-import ray  # noqa: E402 -- after the settings above
-
-from idm_ray import interruption  # noqa: E402
-from idm_ray.errors import ActorLostError, IdmRayError, ResourceError  # noqa: E402
-from idm_ray.host import num_cores  # noqa: E402
+from idm_ray import interruption
+from idm_ray.errors import ActorLostError, IdmRayError, ResourceError
+from idm_ray.host import num_cores
+from idm_ray.runtime.environment import named_cluster
 
 # It advises to switch off the very token that was set above.
 logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
@@ -94,7 +59,7 @@ def connect() -> bool:
 
 def _connect() -> bool:
     global _STARTED_HERE  # noqa: PLW0603 -- Ray itself is global to the process
-    address = _named_cluster()
+    address = named_cluster()
     if address is None:
         # Ray itself would count all cores of the machine, not those that this process was given.
         ray.init(address="local", num_cpus=num_cores(), include_dashboard=False, **_LOGGING)

@@ -1,15 +1,12 @@
 """Room and queues for trials: what each reserves, and which of them share a queue."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
 
 from idm_ray.algorithm.numerics import Numerics
-from idm_ray.config import RunConfig
-from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import Layout, choose_numerics, compiling_pays, cut_groups, lay_out
 from idm_ray.plan import Plan, copy_at
 from idm_ray.recorded_queue import Counts
@@ -20,25 +17,7 @@ from idm_ray.runtime.placement import Seat, make_sure_of
 from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.shared_queue import SharedQueue
 from idm_ray.runtime.surroundings import resources
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """One run of a search.
-
-    Attributes:
-        name: of its folder.
-        config: settled.
-        info: of its data.
-        pixels: through networks, by which compiling is decided.
-        queue_key: equal for runs that can be served by one queue; None: it has its own anyhow.
-    """
-
-    name: str
-    config: RunConfig
-    info: DatasetInfo
-    pixels: float
-    queue_key: str | None
+from idm_ray.searches.job import Job
 
 
 class TrialRooms:
@@ -47,17 +26,15 @@ class TrialRooms:
     A context manager: at its end, the queues end.
 
     Args:
-        jobs: of the trials; those that share a queue key share the queue.
-        shared: keys whose queue is shared even if only one job has it.
+        jobs: of the trials; those that have a queue key share the queue of that key.
 
     Raises:
         ResourceError: the cluster has no room for one of the trials beside the shared queues.
     """
 
-    def __init__(self, jobs: Sequence[Job], *, shared: Sequence[str] = ()) -> None:
+    def __init__(self, jobs: Sequence[Job]) -> None:
         own_cluster = connect()
-        users = Counter(job.queue_key for job in jobs if job.queue_key is not None)
-        self._shared = {*shared, *(key for key, count in users.items() if count > 1)}
+        self._shared = {job.queue_key for job in jobs} - {None}
         self._queues: dict[tuple[str, Numerics], Any] = {}
         layouts = {job.name: _lay_out(job) for job in jobs}
         # Queues that serve whoever asks next share what one process takes.

@@ -14,7 +14,8 @@ from ray.tune.search.optuna import OptunaSearch
 
 from idm_ray import interruption
 from idm_ray.runtime.hosting import Host
-from idm_ray.runtime.trial_rooms import Job, TrialRooms
+from idm_ray.runtime.trial_rooms import TrialRooms
+from idm_ray.searches.job import METRIC, TIME, Job, News, Tell
 from idm_ray.searches.rungs import FACTOR, first_rung
 from idm_ray.searches.search import Choice, Distribution, LogUniform
 
@@ -25,39 +26,14 @@ _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
 }
 
-METRIC, TIME = "accuracy", "iteration"
-"""What trials are compared by, and how far they are; every report has both."""
-
 LOGS = "logs"
 """Folder of what Tune writes, TensorBoard's events among it, below that of the search."""
 
 # Random trials before the searcher has an opinion.
 _RANDOM_TRIALS = 6
 
-Tell = Callable[[Mapping[str, Any]], None]
-"""Tells how far a job is, and how good."""
-
 Work = Callable[[Job, Host, Tell], None]
 """Runs a job in the room of its trial."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class News:
-    """What becomes of a trial.
-
-    Attributes:
-        number: of the trial.
-        drawn: its options, where those are drawn.
-        status: running; done, its work has ended; stopped before that; or failed.
-        metrics: what it told, if it told anything now.
-        cause: of a failure.
-    """
-
-    number: int
-    drawn: Mapping[str, Any]
-    status: Literal["running", "done", "stopped", "failed"]
-    metrics: Mapping[str, Any] | None = None
-    cause: str = ""
 
 
 class Tried(Protocol):

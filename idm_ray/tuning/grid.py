@@ -1,15 +1,16 @@
 """The runs of a grid: every point with every seed, but each run once."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import condensing_work
 from idm_ray.run import settled
-from idm_ray.runtime.trial_rooms import Job
+from idm_ray.searches.job import Job
 from idm_ray.searches.queue_sequence import shared_queue_key
 from idm_ray.searches.same_runs import Selection
 from idm_ray.searches.search import Point
@@ -70,20 +71,21 @@ def grid_trials(
             for seed in seeds:
                 config = settled({**options, **point.options, "seed": seed}, info)
                 name = f"{TRIALS}/{selection.search.name}-{number}-seed{seed}"
-                job = jobs.setdefault(config, job_of(name, config, info, shares_queue=True))
+                key = shared_queue_key(config)
+                job = jobs.setdefault(config, job_of(name, config, info, queue_key=key))
                 trial = GridTrial(search=selection.search.name, point=point, seed=seed, job=job)
                 trials.append(trial)
-    return list(_with_baselines(trials, selections[0]))
+    return list(_with_baselines(_sharing(trials), selections[0]))
 
 
-def job_of(name: str, config: RunConfig, info: DatasetInfo, *, shares_queue: bool) -> Job:
-    """A run as a job; `shares_queue` if its queue may serve others, too."""
+def job_of(name: str, config: RunConfig, info: DatasetInfo, *, queue_key: str | None) -> Job:
+    """A run as a job."""
     return Job(
         name=name,
         config=config,
         info=info,
         pixels=condensing_work(config, info.image_shape, info.train_counts),
-        queue_key=shared_queue_key(config) if shares_queue else None,
+        queue_key=queue_key,
     )
 
 
@@ -92,6 +94,17 @@ def complete(job: Job, folder: Location) -> Mapping[str, Any] | None:
     place = folder / job.name / "summary.json"
     found: Mapping[str, Any] | None = json.loads(place.read_bytes()) if place.exists() else None
     return found
+
+
+def _sharing(trials: Sequence[GridTrial]) -> list[GridTrial]:
+    """The same, but that a queue which serves one job alone is that job's own."""
+    users = Counter(key for key, _ in {(trial.job.queue_key, trial.job.name) for trial in trials})
+    return [
+        trial
+        if users[trial.job.queue_key] > 1
+        else replace(trial, job=replace(trial.job, queue_key=None))
+        for trial in trials
+    ]
 
 
 def _with_baselines(trials: Sequence[GridTrial], selection: Selection) -> Iterator[GridTrial]:
@@ -105,14 +118,7 @@ def _with_baselines(trials: Sequence[GridTrial], selection: Selection) -> Iterat
         if (trial.search, trial.point.label) == (selection.search.name, label)
     }
     for trial in trials:
-        job = trial.job
-        if job.name in chosen:
-            config = job.config.replace(baselines="on")
-            job = Job(
-                name=job.name,
-                config=config,
-                info=job.info,
-                pixels=job.pixels,
-                queue_key=job.queue_key,
-            )
-        yield GridTrial(search=trial.search, point=trial.point, seed=trial.seed, job=job)
+        config = trial.job.config
+        if trial.job.name in chosen:
+            config = config.replace(baselines="on")
+        yield replace(trial, job=replace(trial.job, config=config))

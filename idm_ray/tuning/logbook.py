@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from idm_ray.execution import Listener, Standing
-from idm_ray.runtime.tuning import News
+from idm_ray.searches.job import News
 from idm_ray.searches.trials import TrialResult
 from idm_ray.storage import Location
 from idm_ray.tuning.work import Earlier, Report

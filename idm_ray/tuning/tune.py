@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -16,11 +16,10 @@ from idm_ray.progress import Announcement
 from idm_ray.recorded_queue import Counts
 from idm_ray.results.run_folder import next_free
 from idm_ray.run import plain_values, resolve, settled
-from idm_ray.runtime.trial_rooms import Job, TrialRooms
-from idm_ray.runtime.tuning import Draws, Grid, Tried, loggers, run_trials
 from idm_ray.searches.catalog import Listed, listing
 from idm_ray.searches.finding import find, with_values
-from idm_ray.searches.queue_sequence import decide_sequence
+from idm_ray.searches.job import Job
+from idm_ray.searches.queue_sequence import decide_sequence, shared_queue_key
 from idm_ray.searches.rungs import rungs
 from idm_ray.searches.same_runs import Selection, select
 from idm_ray.searches.search import Distribution, Search, value_text
@@ -37,6 +36,9 @@ from idm_ray.tuning.request import (
     parse_budget,
 )
 from idm_ray.tuning.work import Earlier, final_report, run_job
+
+if TYPE_CHECKING:
+    from idm_ray.runtime.tuning import Tried
 
 _ABLATION = Ablation()
 
@@ -210,10 +212,12 @@ class _Searching:
         }
         left = [job for job in jobs if job.name not in done]
         self.listener(Announcement(f"{len(jobs)} runs, {len(done)} of them complete"))
+        from idm_ray.runtime.tuning import Grid  # noqa: PLC0415 -- Ray is imported here
+
         by_name = {trial.job.name: trial for trial in reversed(trials)}
         logbook, counts = self._run(
             Grid(jobs=tuple(left)),
-            TrialRooms(left) if left else None,
+            left,
             lambda number, drawn: by_name[left[number].name].result,
             total=len(left),
         )
@@ -237,6 +241,8 @@ class _Searching:
 
     def _draws(self, search: Search, space: Mapping[str, Distribution], how: Drawing) -> Tuned:
         """Draw settings of one search within a budget."""
+        from idm_ray.runtime.tuning import Draws  # noqa: PLC0415 -- Ray is imported here
+
         drawn, earlier = read_earlier(self.folder)
         budget, iterations = parse_budget(how.budget), self.base.condense.iterations
         stops = how.early_stopping == "on"
@@ -245,7 +251,7 @@ class _Searching:
             _drawn_job,
             {**self.runs, "eval_at": at or None},
             self.info,
-            shares_queue=not decide_sequence(search.varies),
+            queue_key=None if decide_sequence(search.varies) else shared_queue_key(self.base),
         )
         base = make(0, {})
         draws = Draws(
@@ -261,7 +267,7 @@ class _Searching:
         )
         logbook, counts = self._run(
             draws,
-            TrialRooms([base], shared=[base.queue_key] if base.queue_key else ()),
+            [base],
             partial(_drawn_result, search.name, self.base.condense.seed),
             total=budget.trials,
             earlier=earlier,
@@ -274,17 +280,20 @@ class _Searching:
 
     def _run(
         self,
-        tried: Tried,
-        rooms: TrialRooms | None,
+        tried: "Tried",
+        lodgers: Sequence[Job],
         begin: Callable[[int, Mapping[str, Any]], TrialResult],
         *,
         total: int | None,
         earlier: Mapping[str, Earlier] | None = None,
     ) -> tuple[Logbook, tuple[Counts, ...]]:
         logbook = Logbook(self.folder, begin, self.listener, total=total)
-        if rooms is None:
+        if not lodgers:
             return logbook, ()
-        with rooms:
+        from idm_ray.runtime.trial_rooms import TrialRooms  # noqa: PLC0415 -- Ray is imported
+        from idm_ray.runtime.tuning import loggers, run_trials  # noqa: PLC0415
+
+        with TrialRooms(lodgers) as rooms:
             run_trials(
                 tried,
                 rooms,
@@ -310,10 +319,10 @@ def _drawn_job(
     number: int,
     drawn: Mapping[str, Any],
     *,
-    shares_queue: bool,
+    queue_key: str | None,
 ) -> Job:
     config = settled({**runs, **drawn}, info)
-    return job_of(_folder_of(number), config, info, shares_queue=shares_queue)
+    return job_of(_folder_of(number), config, info, queue_key=queue_key)
 
 
 def _drawn_result(search: str, seed: int, number: int, drawn: Mapping[str, Any]) -> TrialResult:

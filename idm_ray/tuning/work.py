@@ -4,16 +4,17 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.execution import Event, marks
 from idm_ray.progress import Evaluated
 from idm_ray.run import condense_with
-from idm_ray.runtime.hosting import Host
-from idm_ray.runtime.trial_rooms import Job
-from idm_ray.runtime.tuning import METRIC, TIME, Tell
+from idm_ray.searches.job import METRIC, TIME, Job, Tell
+
+if TYPE_CHECKING:
+    from idm_ray.runtime.hosting import Host
 
 Report = Mapping[str, Any]
 """What a trial tells: accuracy, accuracies of the networks, iteration, seconds, complete."""
@@ -33,7 +34,7 @@ class Earlier:
 
 
 def run_job(
-    job: Job, host: Host, tell: Tell, *, folder: str, earlier: Mapping[str, Earlier]
+    job: Job, host: "Host", tell: Tell, *, folder: str, earlier: Mapping[str, Earlier]
 ) -> None:
     """Run, or go on with, one job of a search in the room of its trial.
 
@@ -97,7 +98,7 @@ def _report(
     }
 
 
-def _guest(host: Host, config: RunConfig, info: DatasetInfo, **how: Any) -> Any:
+def _guest(host: "Host", config: RunConfig, info: DatasetInfo, **how: Any) -> Any:
     from idm_ray.runtime.driver import RayRunner  # noqa: PLC0415 -- heavy, and for trials alone
 
     return RayRunner(config, info, marks(config), host=host, **how)
