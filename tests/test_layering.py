@@ -85,11 +85,14 @@ def test_the_public_names_are_there():
         idm_ray.condens  # noqa: B018 -- looking it up is the test
 
 
+COMMANDS = ("condense", "resume", "tune", "estimate", "evaluate", "bench")
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ["--help"],
-        *([name, "--help"] for name in ("condense", "resume", "tune", "estimate", "evaluate", "bench")),
+        *([name, "--help"] for name in COMMANDS),
     ],
 )
 def test_help_loads_nothing_heavy(words):
