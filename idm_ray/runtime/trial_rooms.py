@@ -34,14 +34,12 @@ class TrialRooms:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         own_cluster = connect()
-        self._shared = {job.queue_key for job in jobs} - {None}
         self._queues: dict[tuple[str, Numerics], Any] = {}
         layouts = {job.name: _lay_out(job) for job in jobs}
+        num_queues = len({job.queue_key for job in jobs} - {None})
         # Queues that serve whoever asks next share what one process takes.
-        self._queue_gpus = max(x.gpus_per_actor for x in layouts.values()) / max(
-            1, len(self._shared)
-        )
-        queues = [{"GPU": self._queue_gpus}] * len(self._shared) if self._queue_gpus else []
+        self._queue_gpus = max(x.gpus_per_actor for x in layouts.values()) / max(1, num_queues)
+        queues = [{"GPU": self._queue_gpus}] * num_queues if self._queue_gpus else []
         for job in {_needs(job, layouts[job.name]): job for job in jobs}.values():
             make_sure_of(
                 queues + self._bundles(job, Host(layout=layouts[job.name])),
@@ -76,7 +74,7 @@ class TrialRooms:
         return host.bundles + [host.evaluation_bundle] * bool(evaluates)
 
     def _host(self, job: Job, layout: Layout) -> Host:
-        if job.queue_key not in self._shared:
+        if job.queue_key is None:
             return Host(layout=layout)
         numerics = _numerics(job, layout)
         key = job.queue_key, numerics
