@@ -189,6 +189,10 @@ class ObjectStore:
 
         return self.patiently(path, info)
 
+    def arrow(self, path: str) -> tuple[pa.fs.FileSystem, str]:
+        """The file system for those who do without our retries, and the path in it."""
+        return self._open(path)
+
     def _open(self, path: str) -> tuple[Any, str]:
         """The file system, and the path as it is called there."""
         filesystem, base = _filesystem(self.root, self.query, _aws_environment(), PATIENCE)

@@ -13,6 +13,9 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import BinaryIO, Final, Protocol
 from urllib.parse import unquote
 
+import pyarrow as pa
+import pyarrow.fs
+
 from idm_ray.errors import DataError
 from idm_ray.local_disk import FileEntry, LocalDisk
 from idm_ray.object_store import ObjectStore
@@ -163,6 +166,12 @@ class Location:
     def open_stream(self) -> BinaryIO:
         """Open a file to read from its start; seeking works, too."""
         return self.store.open_stream(self.path)
+
+    def arrow(self) -> tuple[pa.fs.FileSystem, str]:
+        """Return pyarrow's file system that it is in and its path there, for other libraries."""
+        if isinstance(self.store, ObjectStore):
+            return self.store.arrow(self.path)
+        return pa.fs.LocalFileSystem(), self.path
 
     def atomic_write(self) -> AbstractContextManager[BinaryIO]:
         """Open a file that is seen only when the block has ended without an exception.

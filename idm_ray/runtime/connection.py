@@ -123,15 +123,15 @@ def fetch(references: Any) -> Any:
         return ray.get(references)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, ray.exceptions.RayError):
-            raise InputLostError(_cause(error.cause)) from error
+            raise InputLostError(cause_of(error.cause)) from error
         if isinstance(error.cause, IdmRayError | OSError):
             raise error.cause from error
         raise
     except ray.exceptions.RayError as error:
-        raise ActorLostError(_cause(error)) from error
+        raise ActorLostError(cause_of(error)) from error
 
 
-def _cause(error: Exception) -> str:
+def cause_of(error: BaseException) -> str:
     """What Ray knows of a loss, in a few words; its own text is many lines of where and when."""
     text = str(error).strip()
     because = _BECAUSE.search(text)

@@ -1,29 +1,35 @@
 """Runs the trials of a search on Ray Tune, each in room of its own."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import optuna
-from ray import tune
+import ray
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from idm_ray import interruption
+from idm_ray.errors import IdmRayError
+from idm_ray.runtime.connection import cause_of
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.trial_rooms import TrialRooms
 from idm_ray.searches.job import METRIC, TIME, Job, News, Tell
 from idm_ray.searches.rungs import FACTOR, first_rung
 from idm_ray.searches.search import Choice, Distribution, LogUniform
+from idm_ray.storage import Location
 
 # What Tune reads from the environment: this process's own affairs stay its own.
 _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
 
 LOGS = "logs"
@@ -141,7 +147,7 @@ def run_trials(
     rooms: TrialRooms,
     work: Work,
     *,
-    storage: str,
+    storage: Location,
     callbacks: Sequence[tune.Callback],
     told: Callable[[News], None],
 ) -> None:
@@ -151,11 +157,13 @@ def run_trials(
         tried: which.
         rooms: of them.
         work: what a trial does.
-        storage: folder, or URI, below which Tune keeps its records.
+        storage: folder below which Tune keeps its records.
         callbacks: of Tune, more than those that it has anyhow.
         told: is told what becomes of each trial.
     """
     os.environ.update(_SETTINGS)
+    # Why a trial failed is told in a line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     find = _Find(tried, rooms)
     trainable = tune.with_resources(
@@ -164,6 +172,7 @@ def run_trials(
         lambda config: tune.PlacementGroupFactory([{}, *find.bundles(config)]),
     )
     options = tried.tuner_options()
+    filesystem, path = storage.arrow()
     tuner = tune.Tuner(
         trainable,
         param_space=options.pop("param_space"),
@@ -173,7 +182,11 @@ def run_trials(
             **({"metric": METRIC, "mode": "max"} | options),
         ),
         run_config=tune.RunConfig(
-            name=LOGS, storage_path=storage, verbose=0, callbacks=[_Watch(told), *callbacks]
+            name=LOGS,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            verbose=0,
+            callbacks=[_Watch(told), *callbacks],
         ),
     )
     tuner.fit()
@@ -275,7 +288,7 @@ class _Watch(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._tell(trial, "failed", cause=_cause(trial.get_pickled_error()))
+        self._tell(trial, "failed", cause=_cause(trial))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Trials that were cut off by the end of the time are told of by nobody else."""
@@ -289,11 +302,20 @@ class _Watch(tune.Callback):
         self._told(News(number=number, drawn=drawn, status=status, metrics=metrics, cause=cause))
 
 
-def _cause(error: BaseException | None) -> str:
-    """Why a trial failed, in a line."""
-    cause = getattr(error, "cause", None) or error
-    text = " ".join(str(cause).split())
-    return text or type(cause).__name__
+def _cause(trial: Trial) -> str:
+    """Why a trial failed, in a line; of an error that is not the user's, where to read more."""
+    if trial.pickled_error_file is None:
+        return "its process could not be started"
+    # This process has just written it; where Tune looks for it, it is not yet.
+    with open(trial.pickled_error_file, "rb") as file:
+        error = cloudpickle.load(file)
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        return cause_of(error)
+    text = " ".join(str(error.cause).split())
+    if isinstance(error.cause, IdmRayError | OSError):
+        return text
+    folder = f"{LOGS}/trial-{trial.config['job']}"
+    return f"{type(error.cause).__name__}: {text} ({folder}/error.txt)"
 
 
 def _of_optuna(distribution: Distribution) -> optuna.distributions.BaseDistribution:

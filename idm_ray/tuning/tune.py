@@ -297,8 +297,8 @@ class _Searching:
             run_trials(
                 tried,
                 rooms,
-                partial(run_job, folder=self.folder.address, earlier=earlier or {}),
-                storage=self.folder.address,
+                partial(run_job, folder=self.folder, earlier=earlier or {}),
+                storage=self.folder,
                 callbacks=list(loggers(self.log, self.folder.name)),
                 told=logbook,
             )

@@ -12,6 +12,7 @@ from idm_ray.execution import Event, marks
 from idm_ray.progress import Evaluated
 from idm_ray.run import condense_with
 from idm_ray.searches.job import METRIC, TIME, Job, Tell
+from idm_ray.storage import Location
 
 if TYPE_CHECKING:
     from idm_ray.runtime.hosting import Host
@@ -34,7 +35,7 @@ class Earlier:
 
 
 def run_job(
-    job: Job, host: "Host", tell: Tell, *, folder: str, earlier: Mapping[str, Earlier]
+    job: Job, host: "Host", tell: Tell, *, folder: Location, earlier: Mapping[str, Earlier]
 ) -> None:
     """Run, or go on with, one job of a search in the room of its trial.
 
@@ -42,7 +43,7 @@ def run_job(
         job: which.
         host: what it is given.
         tell: is told how good it is; it may end this process.
-        folder: of the search, by path or URI.
+        folder: of the search.
         earlier: what jobs told before, by their names; it is told again, as whoever compares them
             has forgotten it.
     """
@@ -54,7 +55,7 @@ def run_job(
     finished = condense_with(
         partial(_guest, host),
         job.config.flat(),
-        out=f"{folder}/{job.name}",
+        out=(folder / job.name).address,
         overwrite=False,
         resume="auto",
         listener=_Marks(job, tell),
