@@ -110,11 +110,13 @@ class Draws:
 
     def tuner_options(self) -> dict[str, Any]:
         """Optuna draws, and ASHA stops what is not in the best third at a rung."""
+        # A search that goes on does not begin with what it has drawn before.
+        seed = self.seed + len(self.first)
         sampler: Any = (
-            optuna.samplers.RandomSampler(seed=self.seed)
+            optuna.samplers.RandomSampler(seed=seed)
             if self.searcher == "random"
             else optuna.samplers.TPESampler(
-                seed=self.seed, n_startup_trials=_RANDOM_TRIALS, constant_liar=True
+                seed=seed, n_startup_trials=_RANDOM_TRIALS, constant_liar=True
             )
         )
         space = {name: _of_optuna(distribution) for name, distribution in self.space.items()}
