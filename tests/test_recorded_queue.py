@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from idm_ray.errors import NonFiniteLossError
 from idm_ray.recorded_queue import Counts, RecordedQueue
 from idm_ray.workers import QueueWorker, pretrain
 from tests.making_runs import plan_of
@@ -52,9 +53,8 @@ class Consumer:
     def ask(self):
         last = min(self.at + self.block, ITERATIONS)
         sequence, report = self.queue.serve(self.at, last, needed=self.at)
-        assert [r.iteration for r in report.iterations] == list(
-            range(max(0, self.at - 1), last - 1)
-        )
+        told = [report.iteration for report in report.iterations]
+        assert told == list(range(max(0, self.at - 1), last - 1))
         self.served += sequence
         self.reports += report.iterations
         self.at = last
@@ -153,3 +153,13 @@ def test_finishing_twice_or_before_anything_was_served_trains_nothing(plan, expe
     assert_same(Consumer(queue, 2).finish(), expected)
     assert queue.finish().iterations == (expected[1][-1],)
     assert queue.counts().trained == ITERATIONS
+
+
+def test_every_run_that_asks_for_what_cannot_be_trained_is_told_the_same_cause():
+    queue = recorded(plan_of(iterations=ITERATIONS, lr_net=1e20)[0])
+    causes = []
+    for block in (ITERATIONS, 2, 1):
+        with pytest.raises(NonFiniteLossError) as cause:
+            Consumer(queue, block).finish()
+        causes.append(str(cause.value))
+    assert len(set(causes)) == 1
