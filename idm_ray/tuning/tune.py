@@ -198,14 +198,14 @@ class _Searching:
         first = self.base.condense.seed
         seeds = range(first, first + how.seeds)
         selections = [select(one, self.base, seeds) for one in searches]
-        return partial(self._grid, selections, seeds)
+        trials = grid_trials(selections, self.runs, self.info, seeds)
+        return partial(self._grid, selections, trials)
 
-    def _grid(self, selections: Sequence[Selection], seeds: Sequence[int]) -> Tuned:
+    def _grid(self, selections: Sequence[Selection], trials: Sequence[GridTrial]) -> Tuned:
         """Run the grids of some searches."""
         for selection in selections:
             if selection.note:
                 self.listener(Announcement(selection.note))
-        trials = grid_trials(selections, self.runs, self.info, seeds)
         jobs = list({trial.job.name: trial.job for trial in trials}.values())
         done = {
             job.name: summary for job in jobs if (summary := complete(job, self.folder)) is not None
