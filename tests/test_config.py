@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from idm_ray.checks import Interval, parse_interval
+from idm_ray.checks import Interval, parse_interval, parse_iterations
 from idm_ray.config import (
     PARTS,
     UNUSED_BY_DM,
@@ -292,6 +292,13 @@ def test_an_interval_of_nothing_is_refused(value):
 def test_the_interval_of_evaluations_needs_evaluations():
     message = refusal(repeats=0, eval_interval=10)
     assert message == "eval_interval must be 0 when repeats is 0, got 10"
+
+
+@pytest.mark.parametrize(
+    ("value", "iterations"), [("10", (10,)), (10, (10,)), (" 15, 5,15", (15, 5, 15))]
+)
+def test_iterations_are_read_as_they_are_written(value, iterations):
+    assert parse_iterations("eval_at", value) == iterations
 
 
 @pytest.mark.parametrize("value", ["", "a", "0", "10,", "-1", "1.5", 0])

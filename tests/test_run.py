@@ -14,6 +14,7 @@ from idm_ray.errors import NonFiniteLossError, UserError
 from idm_ray.execution import Finished, Started
 from idm_ray.progress import Announcement, Committed, Evaluated, Progress
 from idm_ray.results.condensed import read_arrays, read_card
+from idm_ray.run import resolve, settled
 from tests.data.making import images_of
 from tests.making_runs import (
     TINY,
@@ -611,3 +612,16 @@ def test_wrong_options_are_refused_before_anything_is_made(tmp_path):
 def test_what_is_finished_cannot_be_changed(first):
     with pytest.raises(dataclasses.FrozenInstanceError):
         first.folder = None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lr_img": 0.3, "val_fraction": 0.2}, {"method": "dm", "train_steps": 3}, {"ipc": 5}],
+    ids=str,
+)
+def test_options_are_settled_for_data_that_are_open_as_for_data_that_are_not(options):
+    given = {"data": "digits", **options}
+    config, info, _ = resolve(given)
+    assert settled(given, info) == config
+    with pytest.raises(UserError, match="partition must leave tiles"):
+        settled(given | {"method": "idm", "partition": 5}, info)

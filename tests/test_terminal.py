@@ -10,11 +10,12 @@ from idm_ray.estimation.costs import Prediction
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.estimation.timing import Timing
 from idm_ray.evaluation import Evaluation
-from idm_ray.execution import Finished, Started
+from idm_ray.execution import Finished, Standing, Started
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Committed, Evaluated, Progress
 from idm_ray.tables import bench_table, estimate_table, evaluation_table, orchestration_table
-from idm_ray.terminal import Terminal, cost, result_table
+from idm_ray.terminal import Terminal, cost, result_table, standing_table
+from tests.searches.making import trial
 
 
 def result(mean, std=0.0, repeats=1, epochs=1000):
@@ -382,3 +383,69 @@ def test_an_estimate_has_a_column_for_each_hardware():
     header = [line for line in text.splitlines() if line.startswith("┃")]
     assert "[2] cores" in header[0]
     assert "arithmetic" in header[1]
+
+
+# --- Trials of a search ---
+
+
+def under_way(label, **changes):
+    return trial(label, status="running", accuracies=(), iterations=0, seconds=0.0, **changes)
+
+
+def test_without_a_terminal_a_trial_is_a_line_when_it_ends_and_told_once():
+    first, second = trial("0.5", 0), trial("0.5", 1, accuracies=(0.7,))
+    text = shown(
+        Standing(trials=(under_way("0.5"),), total=2),
+        Standing(trials=(first, under_way("0.5", seed=1)), total=2),
+        Standing(trials=(first, second), total=2),
+        Standing(trials=(first, second), total=2),
+    )
+    assert text.splitlines() == [
+        "1/2  lambda_reg 0.5, seed 0: 85.0 %, done",
+        "2/2  lambda_reg 0.5, seed 1: 70.0 %, done",
+    ]
+
+
+def test_a_trial_that_was_stopped_says_where_and_one_that_failed_why():
+    stopped = trial("1", status="stopped", iterations=13)
+    failed = trial("2", status="failed", accuracies=(), cause="no [red] memory")
+    cut_off = trial("3", status="stopped", accuracies=(), iterations=0)
+    text = shown(Standing(trials=(stopped, failed, cut_off), total=None))
+    assert text.splitlines() == [
+        "trial  lambda_reg 1, seed 0: 85.0 %, stopped at iteration 13",
+        "trial  lambda_reg 2, seed 0: failed: no [red] memory",
+        "trial  lambda_reg 3, seed 0: - %, stopped at iteration 0",
+    ]
+
+
+def test_a_table_of_trials_shows_those_that_ended_and_those_under_way():
+    standing = Standing(
+        trials=(under_way("[a]"), trial("0.5"), trial("1", status="failed", accuracies=())),
+        total=None,
+    )
+    table = standing_table(standing, rows=10)
+    assert table.title == "2 of ? trials ended, 1 under way"
+    assert rows(printed(table)) == [
+        ["lambda_reg 0.5", "0", "done", "40", "85.0", "12 s"],
+        ["lambda_reg 1", "0", "failed", "40", "", "12 s"],
+        ["lambda_reg [a]", "0", "running", "", "", ""],
+    ]
+
+
+@pytest.mark.parametrize(("room", "labels"), [(3, ["1", "2", "9"]), (2, ["2", "9"]), (1, ["9"])])
+def test_where_there_is_little_room_the_oldest_trials_that_ended_make_place(room, labels):
+    trials = (*(trial(str(number)) for number in range(3)), under_way("9"))
+    table = standing_table(Standing(trials=trials, total=9), rows=room)
+    assert table.title == "3 of 9 trials ended, 1 under way"
+    assert [row[0] for row in rows(printed(table))] == [f"lambda_reg {x}" for x in labels]
+
+
+def test_on_a_terminal_there_is_a_table_that_goes_away():
+    text = shown(
+        Standing(trials=(under_way("0.5"),), total=2),
+        Standing(trials=(trial("0.5"), trial("0.5", 1)), total=2),
+        Announcement("the end"),
+        force_terminal=True,
+    )
+    assert "2 of 2 trials ended, 0 under way" in text
+    assert "the end" in text

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from idm_ray.searches.queue_sequence import networks_of, shared_queue_key
+from idm_ray.searches.queue_sequence import decide_sequence, networks_of, shared_queue_key
 from idm_ray.workers import QueueWorker, pretrain
 from tests.making_runs import plan_of
 
@@ -159,3 +159,22 @@ def test_meters_count_the_steps_that_the_server_counts(window, members):
         queue.train(iteration)
     queue.close()
     assert (True in kinds) == (window != 1 or members > 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "decisive"),
+    [
+        ((), False),
+        (("lambda_reg", "partition", "lr_img", "momentum_img", "image_step"), False),
+        (("lambda_reg", "queue_size"), True),
+        (("train_steps",), True),
+        (("lr_net",), True),
+        (("seed",), True),
+        (("network",), True),
+        (("num_matched_models",), True),
+        (("iterations",), True),
+    ],
+    ids=str,
+)
+def test_some_options_decide_which_networks_a_run_is_matched_on(options, decisive):
+    assert decide_sequence(options) is decisive
