@@ -10,7 +10,7 @@ import yaml
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.errors import UserError
+from idm_ray.errors import ResourceError, UserError
 from idm_ray.execution import Listener
 from idm_ray.progress import Announcement
 from idm_ray.recorded_queue import Counts
@@ -93,9 +93,13 @@ def tune(
     request = {"search": names, "values": values, "how": dataclasses.asdict(how), "options": given}
     for note in (*notes, Announcement(f"writing to {shown(out) if out else folder}")):
         listener(note)
-    _begin(folder, request, resume)
+    is_new = _begin(folder, request, resume)
     try:
         return go()
+    except ResourceError:
+        if is_new:  # nothing was run: whoever asks for less begins anew
+            (folder / REQUEST).delete()
+        raise
     except (KeyboardInterrupt, SystemExit):
         text = f"the search goes on with the same command and --resume auto --out {folder}"
         listener(Announcement(text))
@@ -129,8 +133,11 @@ def _check(searches: Sequence[Search], how: Ablation | Drawing) -> None:
         raise UserError(f"expected one --search for --budget, got {names}")
 
 
-def _begin(folder: Location, request: Mapping[str, Any], resume: str) -> None:
+def _begin(folder: Location, request: Mapping[str, Any], resume: str) -> bool:
     """Write down what is asked, or make sure that the same was asked before.
+
+    Returns:
+        Whether nobody asked before.
 
     Raises:
         UserError: the folder holds a search, and none is to go on, or another one.
@@ -154,9 +161,10 @@ def _begin(folder: Location, request: Mapping[str, Any], resume: str) -> None:
                 f"the search in {folder} was asked otherwise: {found}; ask the same, or choose "
                 "another --out"
             )
-        return
+        return False
     with place.atomic_write() as file:
         file.write(yaml.safe_dump(dict(request), sort_keys=False).encode())
+    return True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
