@@ -240,11 +240,13 @@ def apart(tmp_path_factory):
     return ask(folder / "search", search=searches, how=Ablation(seeds=1), **RUNS)
 
 
+@pytest.mark.slow
 def test_runs_with_queues_of_their_own_are_plain_runs_bit_for_bit(apart, tmp_path):
     assert assert_like_plain_runs(apart, tmp_path) == 3
     assert apart.found.queues == ()
 
 
+@pytest.mark.slow
 def test_points_that_cannot_differ_run_once_also_across_searches(apart):
     assert [row.same_as for row in apart.found.found[1].rows] == ["", "", "60"]
     folders = {(r.search, r.label): r.folder for r in apart.results}
@@ -254,6 +256,7 @@ def test_points_that_cannot_differ_run_once_also_across_searches(apart):
     assert Announcement(note) in apart.told
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_shows_its_cause_and_the_others_come_to_their_end(apart):
     *others, failed = apart.results
     assert {result.status for result in others} == {"done"}
@@ -323,6 +326,7 @@ def test_what_trials_told_is_written_down_as_it_is_told(drawn):
         assert tuple(entry["reports"][-1]["accuracies"]) == result.accuracies
 
 
+@pytest.mark.slow
 def test_drawing_goes_on_from_what_ended_trials_told_and_they_compute_nothing(drawn, tmp_path):
     folder = copy_of(drawn, tmp_path / "copy")
     place = folder / "trials.json"

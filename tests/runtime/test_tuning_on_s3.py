@@ -1,5 +1,7 @@
 """A search whose folder is in a bucket."""
 
+import pytest
+
 from idm_ray.progress import Announcement
 from idm_ray.storage import Location
 from idm_ray.tuning.request import Ablation
@@ -10,6 +12,7 @@ from tests.storage_server import make_bucket
 OPTIONS = {**TINY, "iterations": 3, "repeats": 1, "eval_epochs": 2, "gpus_per_actor": 0}
 
 
+@pytest.mark.slow
 def test_a_search_lies_in_a_bucket_and_goes_on_there(s3_server):
     bucket = make_bucket(s3_server).removeprefix("s3://")
     # In the URI, as the processes of the cluster have an environment of their own.
