@@ -16,11 +16,12 @@ _DECIDED = ("local", "eval_split", "eval_interval", "eval_at", "baselines", "who
 _OF_DRAWING = ("budget", "searcher", "early_stopping")
 _OWN = ("search", "values", "gpus_per_trial", "log", "out", "resume")
 
+_DEFAULT_SEARCH = ("lambda_reg",)
+
 _OPTIONS = (
     click.option(
         "--search",
         multiple=True,
-        default=["lambda_reg"],
         help="What to vary: a name of --list, or a YAML file of options with a list of values "
         "each; may be given several times. [lambda_reg]",
     ),
@@ -79,6 +80,7 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     given = dict(given)
     listing, seeds = given.pop("listing"), given.pop("seeds")
     own = {name: given.pop(name) for name in _OWN}
+    own["search"] = own["search"] or _DEFAULT_SEARCH
     drawing = {name: given.pop(name) for name in _OF_DRAWING}
     if drawing["budget"] is not None and seeds is not None:
         raise UserError(

@@ -6,6 +6,7 @@ import io
 import runpy
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.data.making import bytes_of, write_tree
 from tests.making_runs import Outcome, as_words, metrics
 
 FOLDER = Path(__file__).parent.parent / "pipelines"
+DATA_SETS = ("cifar10", "cifar100", "imagenet_subset", "tiny_imagenet")
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
 QUICK = as_words(
     iterations=2,
@@ -65,11 +67,11 @@ def refusal(told):
     return line
 
 
-def test_these_are_the_paper_s_data_sets():
-    assert SCRIPTS == ["cifar10", "cifar100", "imagenet_subset", "tiny_imagenet"]
+def test_these_are_the_paper_s_data_sets_and_its_ablations():
+    assert sorted([*DATA_SETS, "sensitivity"]) == SCRIPTS
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_every_script_rehearses_to_its_end(name, tmp_path):
     told = script(name, "--smoke", "--out", tmp_path / "run", *QUICK)
     assert told.status == 0, told.err
@@ -78,7 +80,23 @@ def test_every_script_rehearses_to_its_end(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.ray
+def test_the_ablations_rehearse_to_their_end(tmp_path):
+    # As a program: it starts a cluster of its own.
+    words = ["--smoke", "--search", "lambda_reg", "--values", "0,0.5", "--out", tmp_path / "run"]
+    done = subprocess.run(
+        [sys.executable, FOLDER / "sensitivity.py", *words, *as_words(iterations=3, eval_epochs=2)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "lambda_reg.png").exists()
+    assert (tmp_path / "run" / "trials" / "lambda_reg-1-seed0" / "condensed.parquet").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_every_rehearsal_has_a_result_with_nothing_but_its_own_settings(name, tmp_path):
     told = script(name, "--smoke", "--out", tmp_path / "run", "--local", "--device", "cpu")
     assert told.status == 0, told.err
