@@ -19,6 +19,7 @@ from idm_ray.exits import run_and_exit
 from idm_ray.options import GroupedCommand, config_options, part_names
 from idm_ray.same_numbers import NEUTRAL_OPTIONS
 from idm_ray.search_command import run_search, search_options
+from idm_ray.showing import log_format_option, make_listener
 
 if TYPE_CHECKING:
     from idm_ray.terminal import Terminal
@@ -63,40 +64,40 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @cli.command(cls=GroupedCommand)
+@log_format_option
 @run_options
-def condense(config_file: Path | None, **given: Any) -> None:
+def condense(config_file: Path | None, log_format: str, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
     Without options: the embedded handwritten digits, 1 image per class.
     """
     options = given_options(config_file, given)
     from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
-    terminal = Terminal()
+    shown = make_listener(log_format)
     try:
-        run(listener=terminal, **options)
+        run(listener=shown, **options)
     finally:
-        terminal.close()
+        shown.close()
 
 
 @cli.command(cls=GroupedCommand)
 @click.argument("folder", metavar="DIR", type=click.Path())
+@log_format_option
 @config_options(NEUTRAL_OPTIONS)
-def resume(folder: str, **given: Any) -> None:
+def resume(folder: str, log_format: str, **given: Any) -> None:
     """Go on with the interrupted run in DIR, a path or a URI, to the end that it would have had.
 
     Options that change its numbers are those it was begun with; it may be computed elsewhere.
     """
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.run import resume as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
-    terminal = Terminal()
+    shown = make_listener(log_format)
     try:
-        run(folder, listener=terminal, **options)
+        run(folder, listener=shown, **options)
     finally:
-        terminal.close()
+        shown.close()
 
 
 @cli.command(cls=GroupedCommand)

@@ -11,6 +11,7 @@ from idm_ray.checkpoints.saving import Saving
 from idm_ray.config import RunConfig
 from idm_ray.errors import DataError, NonFiniteLossError, StorageError
 from idm_ray.layout import Crew
+from idm_ray.monitoring import Export, Monitor
 from idm_ray.plan import EvaluationJob, Plan, copy_at
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import (
@@ -46,6 +47,13 @@ STOP_COMMIT_WITHIN_S = 6.0
 
 
 @dataclass(frozen=True, slots=True)
+class Entered:
+    """The run has a folder, and is called like it."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """Condensation or evaluation begins: `total` iterations or networks, of which some are done."""
 
@@ -76,7 +84,17 @@ class Standing:
     total: int | None
 
 
-Event = Announcement | Started | Advanced | Progress | Evaluated | Committed | Finished | Standing
+Event = (
+    Announcement
+    | Entered
+    | Started
+    | Advanced
+    | Progress
+    | Evaluated
+    | Committed
+    | Finished
+    | Standing
+)
 Listener = Callable[[Event], None]
 
 
@@ -94,8 +112,11 @@ class Runner(Protocol):
     record: Record
     """What the run has to show so far."""
 
+    def enter(self, run: str) -> Export:
+        """Learn what the run is called, before all else; who watches it gets what is measured."""
+
     def restore(self, saving: Saving) -> Iterator[Announcement]:
-        """Take up the newest checkpoint that is whole, if there is one; before all else."""
+        """Take up the newest checkpoint that is whole, if there is one; after `enter`."""
 
     def pretrain(self) -> Iterator[PretrainReport]:
         """Train the networks that the queue's start from, or find them kept; before `start`."""
@@ -139,6 +160,7 @@ class Execution:
         self._folder = folder
         self._saving = saving
         self._listener = listener
+        self._monitor = Monitor(runner.enter(folder.place.name))
         self._log: MetricsLog
         self._began = 0.0
         self._knows_last = False
@@ -161,9 +183,13 @@ class Execution:
         except Exception:
             self._say_how_to_go_on()
             raise
+        finally:
+            self._monitor.end()
 
     def _run(self) -> Finished:
         runner, folder = self._runner, self._folder
+        self._listener(Entered(folder.place.name))
+        self._monitor.start()
         if folder.remote:
             self._say(f"until it is uploaded, the run is in {folder.path}")
         self._log = MetricsLog(folder.metrics_path)
@@ -175,6 +201,7 @@ class Execution:
         for report in runner.pretrain():
             self._add_line(pretrained_line(report))
             self._say(pretrained_text(report))
+            self._monitor.came_further()
         self._tell(runner.start())
         self._condense()
         # The result is safe before its evaluation, which takes longer than condensing small sets.
@@ -210,12 +237,14 @@ class Execution:
         self._began = time.perf_counter() - runner.record.seconds
         self._rate = RateMeter(runner.plan, done, runner.record.seconds)
         self._pushes = PushLog(runner.plan)
+        self._monitor.begin(runner.record, planned=total, done=done)
         self._listener(Started("condense", total, done))
         self._tell(runner.condense())
 
     def _evaluate(self) -> dict[str, list[float]]:
         """Accuracies by subject, in the order of the repeats."""
         jobs = final_jobs(self._runner.plan.config)
+        self._monitor.begin_evaluation()
         self._listener(Started("evaluate", len(jobs)))
         self._tell(self._runner.evaluate(jobs))
         accuracies: dict[str, list[float]] = {}
@@ -227,16 +256,20 @@ class Execution:
         """Log what happens and pass it on."""
         for event in events:
             seconds = time.perf_counter() - self._began
+            line: dict[str, Any] = {}
             if isinstance(event, Progress):
                 for pushed in self._pushes.up_to(event):
                     self._add_line(pushed)
-                self._add_line(metrics_line(event, seconds) | self._rate.measure(event, seconds))
+                line = metrics_line(event, seconds) | self._rate.measure(event, seconds)
                 for note in event.notes:
                     self._say(note, warning=True)
             elif isinstance(event, Evaluated):
-                self._add_line(metrics_line(event, seconds))
+                line = metrics_line(event, seconds)
             elif isinstance(event, Committed):
-                self._add_line(commit_line(event))
+                line = commit_line(event)
+            if line:
+                self._add_line(line)
+            self._monitor.tell(event, line)
             self._listener(event)
 
     def _add_line(self, line: Mapping[str, Any]) -> None:

@@ -26,8 +26,8 @@ from idm_ray.results.run_folder import next_free
 from idm_ray.run import condense
 from idm_ray.search_command import run_search, search_options
 from idm_ray.sharding import write_shards
+from idm_ray.showing import log_format_option, make_listener
 from idm_ray.storage import Location
-from idm_ray.terminal import Terminal
 
 SMOKE_CLASSES = ("bars", "rings", "checks", "waves", "slopes")
 # A minute on a laptop: what is shown is that everything works together, not how well.
@@ -61,8 +61,8 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
     of_script = [param.name for param in getattr(script, "__click_params__", ())]
 
     @functools.wraps(script)
-    def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
-        terminal = Terminal()
+    def run(config_file: Path | None, smoke: bool, log_format: str, **given: Any) -> None:
+        shown = make_listener(log_format)
         own = {name: given.pop(name) for name in of_script}
         try:
             settings = given_options(config_file, given)
@@ -71,16 +71,16 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
                 settings = {**SMOKE, **settings, "out": str(out)}
             options = script(
                 settings,
-                lambda text: terminal(Announcement(text)),
+                lambda text: shown(Announcement(text)),
                 smoke=smoke,
                 **own,
             )
-            condense(listener=terminal, **options)
+            condense(listener=shown, **options)
         finally:
-            terminal.close()
+            shown.close()
 
     shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
-    command = click.command(cls=GroupedCommand)(run_options(shortened(run)))
+    command = click.command(cls=GroupedCommand)(run_options(log_format_option(shortened(run))))
     return lambda: main(command)
 
 

@@ -23,6 +23,14 @@ class Announcement:
     warning: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Lost(Announcement):
+    """Processes are lost: who, as far as that is known, and how many are by now."""
+
+    names: tuple[str, ...] = ()
+    so_far: int = 0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """The mean over the iterations since the last report.

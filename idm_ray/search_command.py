@@ -10,6 +10,7 @@ from idm_ray.config import option_names
 from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
 from idm_ray.errors import UserError
 from idm_ray.options import config_options
+from idm_ray.showing import log_format_option, make_listener
 
 # What a search decides for its runs.
 _DECIDED = ("local", "eval_split", "eval_interval", "eval_at", "baselines", "whole_epochs")
@@ -58,6 +59,7 @@ _OPTIONS = (
         default="never",
         help="auto: go on with the search that --out holds, if there is one. [never]",
     ),
+    log_format_option,
     config_file_option,
     config_options({*option_names()} - {*_DECIDED}),
 )
@@ -79,6 +81,7 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     """
     given = dict(given)
     listing, seeds = given.pop("listing"), given.pop("seeds")
+    log_format = given.pop("log_format")
     own = {name: given.pop(name) for name in _OWN}
     own["search"] = own["search"] or _DEFAULT_SEARCH
     drawing = {name: given.pop(name) for name in _OF_DRAWING}
@@ -91,18 +94,17 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     for name in NOT_OF_THE_CONFIG:
         options.pop(name, None)
     from idm_ray.tables import searches_table, tuned_tables  # noqa: PLC0415 -- torch is imported
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
     from idm_ray.tuning.request import DEFAULT_SEEDS, Ablation, Drawing  # noqa: PLC0415
     from idm_ray.tuning.tune import listed, tune  # noqa: PLC0415
 
-    terminal = Terminal()
+    shown = make_listener(log_format)
     if listing:
-        terminal.show(searches_table(listed(**options)))
+        shown.show(searches_table(listed(**options)))
         return
     how = Drawing(**drawing) if drawing["budget"] else Ablation(seeds=seeds or DEFAULT_SEEDS)
     try:
-        found = tune(how=how, listener=terminal, **own, **options)
+        found = tune(how=how, listener=shown, **own, **options)
     finally:
-        terminal.close()
+        shown.close()
     for table in tuned_tables(found):
-        terminal.show(table)
+        shown.show(table)

@@ -1,18 +1,20 @@
 """Shells around the plain classes of `idm_ray.workers`: they add where they are, nothing else."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 from idm_ray import workers
+from idm_ray.algorithm.model_server import Snapshot
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.machine import Capabilities, look_around
 from idm_ray.real_images import check_data
 from idm_ray.results import outcome
+from idm_ray.work_log import WorkLog
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,25 +43,45 @@ class Located:
 
 
 class _Placed(Located):
-    """Is built by its first call: Ray tells why a call failed, but not why a constructor did."""
+    """Is built by its first call: Ray tells why a call failed, but not why a constructor did.
 
-    def __init__(self) -> None:
-        """Nothing yet."""
+    Args:
+        run: what the run is called.
+        name: what this actor is called.
+    """
+
+    def __init__(self, run: str, name: str) -> None:
         self._close: Callable[[], None] = lambda: None
+        self._log = WorkLog(run, name)
 
     def start(self, *arguments: Any, **keywords: Any) -> None:
         """Build the worker; once more, build it anew."""
         self._close()
         super().__init__(*arguments, **keywords)
         self._close = self.__getattribute__("close")
+        self._log.say("began", self.__getattribute__("iteration"))
 
 
 class _ClassActor(_Placed, workers.ClassWorker):
     """Owns the synthetic images of whole groups of classes."""
 
+    def run(
+        self, first_iteration: int, sequence: Sequence[Sequence[Snapshot]]
+    ) -> workers.WorkerReport:
+        report = super().run(first_iteration, sequence)
+        self._log.worked(self.iteration, report.busy_s)
+        return report
+
 
 class _QueueActor(_Placed, workers.QueueWorker):
     """Owns the model queue."""
+
+    def serve(
+        self, first: int, last: int, *, needed: int
+    ) -> tuple[Sequence[Sequence[Snapshot]], workers.QueueWorkerReport]:
+        sequence, report = super().serve(first, last, needed=needed)
+        self._log.worked(last, report.busy_s)
+        return sequence, report
 
 
 def _gather_images(*parts: dict[int, workers.Images]) -> tuple[workers.Images, None]:

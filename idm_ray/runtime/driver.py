@@ -27,6 +27,7 @@ from idm_ray.layout import (
     lay_out,
 )
 from idm_ray.machine import peak_memory_bytes
+from idm_ray.monitoring import Export
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import (
@@ -47,6 +48,7 @@ from idm_ray.runtime.failures import Failures, TooManyLostError
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.keeper import Keeper, beside_the_driver
 from idm_ray.runtime.loop import Loop, Start
+from idm_ray.runtime.metrics import Exporter
 from idm_ray.runtime.placement import Reservation, may_have_room
 from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.snapshots import Snapshots
@@ -138,6 +140,11 @@ class RayRunner:
     def processes(self) -> tuple[Any, ...]:
         """Handles of the class actors and, last, of the queue, while they exist."""
         return self._team.processes
+
+    def enter(self, run: str) -> Export:
+        """Learn what the run is called; its measurements go where Ray's own do."""
+        self._team.run = run
+        return Exporter(run)
 
     def restore(self, saving: Saving) -> Iterator[Announcement]:
         """Take up the newest checkpoint that is whole, if there is one; before all else."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from idm_ray.errors import ActorLostError
-from idm_ray.progress import Announcement
+from idm_ray.progress import Lost
 
 
 class TooManyLostError(ActorLostError):
@@ -21,7 +21,7 @@ class Failures:
         self._most = most
         self._so_far = 0
 
-    def count(self, lost: Sequence[str], cause: ActorLostError) -> Announcement:
+    def count(self, lost: Sequence[str], cause: ActorLostError) -> Lost:
         """Take note of a loss, and say so.
 
         Args:
@@ -38,4 +38,9 @@ class Failures:
                 f"{text}; that makes {self._so_far} lost processes, and --max-failures "
                 f"{self._most} allows no more"
             ) from cause
-        return Announcement(f"{text} ({self._so_far} of at most {self._most})", warning=True)
+        return Lost(
+            f"{text} ({self._so_far} of at most {self._most})",
+            warning=True,
+            names=tuple(lost),
+            so_far=self._so_far,
+        )

@@ -76,6 +76,8 @@ class Team:
         self._machine = machine
         self._num_groups = num_groups
         self._shared_queue = shared_queue
+        self.run = ""
+        """What the run is called, in the logs of its processes."""
         self._handles: list[Any] = [None] * len(self.seats)
         self._places: list[actors.Place | None] = [None] * len(self.seats)
 
@@ -247,7 +249,9 @@ class Team:
             if self._handles[number] is None:
                 is_shared = kind is actors.QueueActor and self._shared_queue is not None
                 self._handles[number] = (
-                    self._shared_queue if is_shared else kind.options(**seat.options).remote()
+                    self._shared_queue
+                    if is_shared
+                    else kind.options(**seat.options).remote(self.run, self._title(number))
                 )
                 calls[_place(self._handles[number])] = number
         self._await(list(calls))
@@ -291,9 +295,11 @@ class Team:
         if handle is not None and handle is not self._shared_queue:
             ray.kill(handle)
 
+    def _title(self, number: int) -> str:
+        return "the model queue" if number == len(self.seats) - 1 else f"class actor {number}"
+
     def _name(self, number: int) -> str:
-        is_queue = number == len(self.seats) - 1
-        name = "the model queue" if is_queue else f"class actor {number}"
+        name = self._title(number)
         place = self._places[number]
         if place is None:
             return name

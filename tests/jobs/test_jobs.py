@@ -1,0 +1,103 @@
+"""Jobs submitted to a cluster with a token: they run, are watched, lose a node, are stopped."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.interrupting import iteration
+from tests.jobs.cluster import ROOT, end, job_cluster, wait_until
+from tests.jobs.prometheus import prometheus
+from tests.making_runs import as_words, pixels
+from tests.observability.queries import names_in, panel_queries, rules
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+SCRIPT = "imagenet_subset.py"
+# Long enough to be caught in the middle.
+OPTIONS = as_words(iterations=40, checkpoint_interval=5, repeats=0, threads=1, device="cpu")
+ON_TWO_NODES = as_words(actors=3)
+CAUGHT_AT = 8
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Of two nodes with two CPUs each, so that three class actors need both."""
+    with job_cluster() as started:
+        started.add_node()
+        yield started
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The pixels of the same run, alone and in one process."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    words = ["--smoke", "--out", folder, *OPTIONS, "--local"]
+    subprocess.run([sys.executable, ROOT / "pipelines" / SCRIPT, *map(str, words)], check=True)
+    return pixels(folder)
+
+
+def submit(cluster, name, folder, *words):
+    """Submit a rehearsal that needs both nodes; it goes on with what the folder holds."""
+    done = cluster.submit(
+        name,
+        *[SCRIPT, "--smoke", "--out", folder, "--resume", "auto", *OPTIONS, *ON_TWO_NODES, *words],
+        wait=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_job_without_the_token_is_refused(cluster):
+    done = cluster.submit("intruder", SCRIPT, "--smoke", token=False)
+    assert done.returncode != 0
+    assert "token" in done.stdout + done.stderr
+    assert "intruder" not in cluster.ray("job", "list").stdout
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+def test_every_panel_and_alert_finds_its_measurements_while_a_job_runs(cluster, tmp_path):
+    queries = panel_queries() | {
+        name: name for rule in rules() for name in sorted(names_in(rule["expr"]))
+    }
+    with prometheus(tmp_path, metrics=cluster.metrics) as server:
+        words = as_words(repeats=1, eval_epochs=60, log_format="json")
+        submit(cluster, "watched", tmp_path / "run", *words)
+        found = {}
+
+        def all_are_found():
+            missing = [name for name in queries if name not in found]
+            found.update({name: True for name in missing if server.ask(queries[name])})
+            status = cluster.ask("api/jobs/watched")["status"]
+            assert status in ("PENDING", "RUNNING"), (
+                f"nothing for {sorted(set(queries) - {*found})}"
+            )
+            return len(found) == len(queries)
+
+        wait_until(all_are_found, "everything is found")
+        assert cluster.end_of("watched") == "SUCCEEDED"
+    lines = [line for line in cluster.logs("watched").splitlines() if line.startswith("{")]
+    assert {json.loads(line)["run"] for line in lines} == {None, "run"}
+
+
+def test_a_node_that_dies_in_the_middle_changes_no_pixel(cluster, tmp_path, undisturbed):
+    submit(cluster, "bereaved", tmp_path / "run")
+    wait_until(lambda: iteration(tmp_path / "run") >= CAUGHT_AT, "the job has begun")
+    end(cluster.nodes[1])
+    cluster.add_node()
+    assert cluster.end_of("bereaved") == "SUCCEEDED"
+    assert "lost" in cluster.logs("bereaved")
+    assert (pixels(tmp_path / "run") == undisturbed).all()
+
+
+def test_a_job_that_is_stopped_goes_on_when_it_is_submitted_again(cluster, tmp_path, undisturbed):
+    submit(cluster, "stopped", tmp_path / "run")
+    wait_until(lambda: iteration(tmp_path / "run") >= CAUGHT_AT, "the job has begun")
+    assert cluster.ray("job", "stop", "stopped").returncode == 0
+    assert cluster.end_of("stopped") == "STOPPED"
+    assert not (tmp_path / "run" / "summary.json").exists()
+    submit(cluster, "again", tmp_path / "run")
+    assert cluster.end_of("again") == "SUCCEEDED"
+    assert "going on from iteration" in cluster.logs("again")
+    assert (pixels(tmp_path / "run") == undisturbed).all()
