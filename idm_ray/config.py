@@ -284,6 +284,9 @@ class MachineConfig:
     gpus_per_actor: AutoFloat = "auto"
     """GPUs that Ray reserves for each actor, for the queue and for each evaluation."""
 
+    placement: Literal["pack", "spread"] = "pack"
+    """pack: actors sit on as few nodes as can be, whose cache they share; spread: on as many."""
+
     wait_s: float = 60.0
     """How long to wait for resources of the cluster before giving up."""
 

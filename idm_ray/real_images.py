@@ -1,5 +1,6 @@
 """Real images as tensors: the data set as one process of a run sees it."""
 
+import contextlib
 import platform
 import time
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from idm_ray.algorithm.model_start import draw_start
 from idm_ray.algorithm.numerics import to_network_input
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.synthetic import num_start_images, start_from_noise, start_from_tiles
-from idm_ray.config import RunConfig
+from idm_ray.config import DataConfig, RunConfig
 from idm_ray.data.dataset import DatasetInfo, ImageDataset, Split, open_dataset
 from idm_ray.data.sampling import (
     Rows,
@@ -26,9 +27,33 @@ from idm_ray.data.sampling import (
     train_batch_rows,
 )
 from idm_ray.data.shard_stream import CacheFiller
+from idm_ray.data.sources import find_source
 from idm_ray.errors import DataError
 from idm_ray.plan import Plan
 from idm_ray.storage import shown
+
+
+@contextlib.contextmanager
+def _told_with_its_node(config: DataConfig) -> Iterator[None]:
+    """Where data that the driver has seen are not to be seen, it is the node's fault: say which."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(
+            f"node {platform.node()} cannot use the data {shown(config.data)!r}, which the node of "
+            f"the driver can: {error}; put the same files under this path on every node, or use a "
+            "URI or a volume that all nodes see"
+        ) from error
+
+
+def look_for_data(config: DataConfig) -> None:
+    """Make sure that the data can be seen where this process is; reads no image.
+
+    Raises:
+        DataError: they cannot; names the node.
+    """
+    with _told_with_its_node(config):
+        find_source(config)
 
 
 def check_data(config: RunConfig, info: DatasetInfo) -> ImageDataset:
@@ -37,7 +62,8 @@ def check_data(config: RunConfig, info: DatasetInfo) -> ImageDataset:
     Raises:
         DataError: it cannot be read here, or it is not the same.
     """
-    dataset = open_dataset(config.data)
+    with _told_with_its_node(config.data):
+        dataset = open_dataset(config.data)
     if dataset.info.fingerprint != info.fingerprint:
         raise DataError(
             f"data {shown(config.data.data)!r} is not the same on node {platform.node()} as where "

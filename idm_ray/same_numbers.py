@@ -16,6 +16,7 @@ NEUTRAL_OPTIONS: Final = (
     "actors",
     "cpus_per_actor",
     "gpus_per_actor",
+    "placement",
     "wait_s",
     "checkpoint_interval",
     "max_failures",

@@ -94,7 +94,12 @@ class RayRunner:
             layout = lay_out(config.machine, num_groups=len(groups), **there)
         else:
             layout, numerics = host.layout, numerics or host.numerics
-        own_room = partial(Reservation, wait_s=config.machine.wait_s, may_grow=not own_cluster)
+        own_room = partial(
+            Reservation,
+            placement=config.machine.placement,
+            wait_s=config.machine.wait_s,
+            may_grow=not own_cluster,
+        )
         self._team = Team(
             layout,
             own_room if host is None else host.lodge,

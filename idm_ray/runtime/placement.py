@@ -36,6 +36,7 @@ class Reservation:
 
     Args:
         layout: of the run.
+        placement: pack or spread, as `MachineConfig` says.
         wait_s: how long to wait for resources that exist but are taken, or may still come.
         may_grow: whether the cluster could get more nodes; if not, a lack is refused at once.
 
@@ -43,7 +44,9 @@ class Reservation:
         ResourceError: the cluster cannot give what is asked; names wanted and available.
     """
 
-    def __init__(self, layout: Layout, *, wait_s: float, may_grow: bool) -> None:
+    def __init__(
+        self, layout: Layout, *, placement: str = "pack", wait_s: float, may_grow: bool
+    ) -> None:
         actor = needs_of(layout)
         # The queue takes no CPU of the cluster, so that a run fits on a single one. It takes its
         # own share of a GPU; without one it sits beside the first actor, where the data are.
@@ -53,7 +56,7 @@ class Reservation:
         if not may_grow:
             _refuse_infeasible(bundles)
         if bundles:
-            self._groups.append(_reserve(bundles, wait_s))
+            self._groups.append(_reserve(bundles, placement, wait_s))
         group = self._groups[0] if bundles else None
         self._actor_seats = [seat_in(actor, group, n) for n in range(layout.actors)]
         self._queue_seat = seat_in(queue, group, layout.actors if queue else 0)
@@ -131,8 +134,8 @@ def needs_of(layout: Layout) -> dict[str, float]:
     return {name: amount for name, amount in needs.items() if amount}
 
 
-def _reserve(bundles: list[dict[str, float]], wait_s: float) -> PlacementGroup:
-    group: PlacementGroup = placement_group(bundles, strategy="PACK")
+def _reserve(bundles: list[dict[str, float]], placement: str, wait_s: float) -> PlacementGroup:
+    group: PlacementGroup = placement_group(bundles, strategy=placement.upper())
     silence_s = min(wait_s, 5.0)
     if group.wait(timeout_seconds=silence_s):
         return group
@@ -156,7 +159,7 @@ def make_sure_of(bundles: list[dict[str, float]], *, wait_s: float, may_grow: bo
     """
     if not may_grow:
         _refuse_infeasible(bundles)
-    remove_placement_group(_reserve(bundles, wait_s))
+    remove_placement_group(_reserve(bundles, "pack", wait_s))
 
 
 def _refuse_infeasible(bundles: Sequence[dict[str, float]]) -> None:

@@ -1,8 +1,9 @@
 """What a cluster has, and what the processes of a run can compute with there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
@@ -16,14 +17,34 @@ from idm_ray.runtime.placement import Seat
 def inspect(
     seats: Sequence[Seat], config: RunConfig, info: DatasetInfo, *, compiling: bool
 ) -> list[Capabilities]:
-    """Look around at every seat."""
+    """Look around at every seat, and for the data on every node.
+
+    Raises:
+        DataError: a node cannot see the data, or sees others.
+    """
     looks = [
         actors.inspect_place.options(**seat.options).remote(config, info, compiling)
         for seat in seats
     ]
+    # Evaluations may come to run on nodes that have no seat.
+    glances = [
+        actors.node_sees_data.options(num_cpus=0, scheduling_strategy=there).remote(config.data)
+        for there in _other_nodes()
+    ]
     # All of them end before the first error is raised: it gives their seats away.
-    wait(looks, num_returns=len(looks))
+    wait([*glances, *looks], num_returns=len(glances) + len(looks))
+    fetch(glances)
     return list(fetch(looks))
+
+
+def _other_nodes() -> Iterator[NodeAffinitySchedulingStrategy]:
+    """The nodes that compute, but for that of the driver."""
+    here = ray.get_runtime_context().get_node_id()
+    for node in ray.nodes():
+        computes = node["Alive"] and any(node["Resources"].get(name) for name in ("CPU", "GPU"))
+        if computes and node["NodeID"] != here:
+            # Soft: a node that goes meanwhile is nobody's fault.
+            yield NodeAffinitySchedulingStrategy(node["NodeID"], soft=True)
 
 
 def describe(layout: Layout, found: Sequence[Capabilities], own_cluster: bool) -> str:

@@ -170,8 +170,7 @@ def run_trials(
     find = _Find(tried, rooms)
     trainable = tune.with_resources(
         tune.with_parameters(_trial, work=work, find=find.there()),
-        # The trial's own process takes nothing.
-        lambda config: tune.PlacementGroupFactory([{}, *find.bundles(config)]),
+        find.room,
     )
     options = tried.tuner_options()
     filesystem, path = storage.arrow()
@@ -200,8 +199,11 @@ class _Find:
     def __init__(self, tried: Tried, rooms: TrialRooms) -> None:
         self._tried, self._rooms = tried, rooms
 
-    def bundles(self, config: Mapping[str, Any]) -> list[dict[str, float]]:
-        return self._rooms.bundles(self._tried.lodger(config.get("job", 0)))
+    def room(self, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        job = self._tried.lodger(config.get("job", 0))
+        # The trial's own process takes nothing.
+        bundles = [{}, *self._rooms.bundles(job)]
+        return tune.PlacementGroupFactory(bundles, strategy=job.config.machine.placement.upper())
 
     def there(self) -> Callable[[Mapping[str, Any]], tuple[Job, Host]]:
         """The same, for the process of a trial."""

@@ -23,6 +23,7 @@ IMPATIENT = (
     ' "health_check_timeout_ms": 1000, "health_check_failure_threshold": 2}'
 )
 WITHIN_S = 300.0
+NODE = ("--num-cpus=2", f"--object-store-memory={100 * 2**20}")
 
 
 def free_ports(count):
@@ -79,20 +80,13 @@ class JobCluster:
         }
         return plain | ({"RAY_AUTH_TOKEN": self.token} if token else {})
 
-    def start_node(self, *words):
-        """Start a node in a process group of its own."""
+    def start_node(self, *words, within=()):
+        """Start a node in a process group of its own; `within` is put before its command."""
         environment = self.environment() | {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}
         del environment["RAY_ADDRESS"]
         with open(self.folder / f"node-{len(self.nodes)}.log", "wb") as log:
             node = subprocess.Popen(
-                [
-                    RAY,
-                    "start",
-                    "--block",
-                    "--num-cpus=2",
-                    "--object-store-memory=100000000",
-                    *words,
-                ],
+                [*within, RAY, "start", "--block", *NODE, *words],
                 env=environment,
                 cwd=self.folder,
                 stdout=log,
@@ -102,14 +96,15 @@ class JobCluster:
         self.nodes.append(node)
         return node
 
-    def add_node(self):
-        """Start a second node; returns when the cluster knows it."""
+    def add_node(self, *, within=()):
+        """Start one more node; returns when the cluster knows it."""
         before = self.alive
         agent, metrics = free_ports(2)
         node = self.start_node(
             f"--address=127.0.0.1:{self.gcs}",
             f"--dashboard-agent-listen-port={agent}",
             f"--metrics-export-port={metrics}",
+            within=within,
         )
         wait_until(lambda: self.alive > before, "a second node is there")
         return node

@@ -1,12 +1,15 @@
 """Jobs submitted to a cluster with a token: they run, are watched, lose a node, are stopped."""
 
 import json
+import platform
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tests.data.making import write_tree
 from tests.interrupting import iteration
 from tests.jobs.cluster import ROOT, end, job_cluster, wait_until
 from tests.jobs.prometheus import prometheus
@@ -79,6 +82,45 @@ def test_every_panel_and_alert_finds_its_measurements_while_a_job_runs(cluster, 
         assert cluster.end_of("watched") == "SUCCEEDED"
     lines = [line for line in cluster.logs("watched").splitlines() if line.startswith("{")]
     assert {json.loads(line)["run"] for line in lines} == {None, "run"}
+
+
+@pytest.mark.parametrize(("placement", "nodes"), [("pack", 1), ("spread", 2)])
+def test_actors_are_packed_or_spread_as_asked(cluster, tmp_path, placement, nodes):
+    words = as_words(iterations=2, repeats=0, threads=1, device="cpu", limit_per_class=20)
+    options = as_words(actors=2, cpus_per_actor=1, placement=placement)
+    done = cluster.submit(
+        placement, "-m", "idm_ray.cli", "condense", "--out", tmp_path / "run", *words, *options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(r"class actor \d: node (\d)", cluster.logs(placement))
+    assert len(found) == 2
+    assert len(set(found)) == nodes
+
+
+def test_a_path_that_a_node_cannot_see_is_found_at_the_start_and_named(cluster, tmp_path):
+    write_tree(tmp_path / "pictures")
+    hide = f'mount -t tmpfs none {tmp_path / "pictures"} && exec "$@"'
+    within = ("unshare", "--mount", "sh", "-c", hide, "node")
+    if subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this user may not hide a folder from a process")
+    blind = cluster.add_node(within=within)
+    words = [
+        "condense",
+        "--data",
+        tmp_path / "pictures",
+        "--out",
+        tmp_path / "run",
+        "--device",
+        "cpu",
+    ]
+    done = cluster.submit("blind", "-m", "idm_ray.cli", *words)
+    end(blind)
+    assert done.returncode == 1  # Ray's own
+    (line,) = [line for line in cluster.logs("blind").splitlines() if line.startswith("idm-ray:")]
+    assert "cannot use the data" in line
+    assert str(tmp_path / "pictures") in line
+    assert platform.node() in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_node_that_dies_in_the_middle_changes_no_pixel(cluster, tmp_path, undisturbed):
