@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _RESUME = ("never", "auto")
 
 # Of a run that condenses; evaluating a file again takes no checkpoints.
-_OF_A_RUN = ("checkpoint_interval", "max_failures", "hang_timeout_s")
+_OF_A_RUN = ("placement", "checkpoint_interval", "max_failures", "hang_timeout_s")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -66,7 +66,7 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command(cls=GroupedCommand)
 @log_format_option
 @run_options
-def condense(config_file: Path | None, log_format: str, **given: Any) -> None:
+def condense(config_file: Path | None, log_format: str | None, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
     Without options: the embedded handwritten digits, 1 image per class.
@@ -85,7 +85,7 @@ def condense(config_file: Path | None, log_format: str, **given: Any) -> None:
 @click.argument("folder", metavar="DIR", type=click.Path())
 @log_format_option
 @config_options(NEUTRAL_OPTIONS)
-def resume(folder: str, log_format: str, **given: Any) -> None:
+def resume(folder: str, log_format: str | None, **given: Any) -> None:
     """Go on with the interrupted run in DIR, a path or a URI, to the end that it would have had.
 
     Options that change its numbers are those it was begun with; it may be computed elsewhere.

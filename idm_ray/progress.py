@@ -38,7 +38,7 @@ class Progress:
     Attributes:
         iteration: iterations finished by every class.
         losses: matching loss and regularization, summed over classes.
-        queue: the queue's state; empty while it has not reported for these iterations.
+        queue: the queue's state, of its reports since; empty if there are none.
         waiting: share of the time that class workers did not compute.
         data: what real images took.
         notes: what people should know of.
@@ -245,9 +245,8 @@ class Collector:
                     "matching_loss": float(matching),
                     "regularization": float(regularization),
                 },
-                queue=_summarise(
-                    [self._queue.pop(i) for i in range(self._reported, end) if i in self._queue]
-                ),
+                # The queue trains while the class workers match: what it did may be told late.
+                queue=_summarise([self._queue.pop(i) for i in sorted(self._queue) if i < end]),
                 waiting=waiting,
                 data=data,
                 notes=self._news((*self._matching.notes, *self._training.notes)),

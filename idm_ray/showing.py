@@ -12,25 +12,23 @@ if TYPE_CHECKING:
 log_format_option = click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
-    default="text",
     envvar="IDM_RAY_LOG_FORMAT",
     help="json: a line of JSON on standard error for each thing that happens. "
     "[IDM_RAY_LOG_FORMAT, or text]",
 )
 
 
-def make_listener(log_format: str) -> "Terminal | JsonLog":
+def make_listener(log_format: str | None) -> "Terminal | JsonLog":
     """Whoever is told what happens.
 
     Args:
-        log_format: text or json.
+        log_format: text or json; None for text.
     """
-    if log_format == "text":
-        from idm_ray.terminal import Terminal  # noqa: PLC0415 -- heavy
+    if log_format == "json":
+        from idm_ray.json_log import JsonLog, RecordsAsJson  # noqa: PLC0415 -- heavy
 
-        return Terminal()
-    from idm_ray.json_log import JsonLog, RecordsAsJson  # noqa: PLC0415
+        logging.getLogger().handlers = [RecordsAsJson()]
+        return JsonLog()
+    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
-    root = logging.getLogger()
-    root.handlers = [RecordsAsJson()]
-    return JsonLog()
+    return Terminal()

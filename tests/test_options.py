@@ -9,7 +9,7 @@ from tests.making_runs import command
 
 # A promise: whoever renames or removes one breaks commands and scripts of users.
 CONDENSE = """
---out --overwrite --resume --config
+--log-format --out --overwrite --resume --config
 --recipe
 --data --data-root --size --classes --test-fraction --val-fraction --limit-per-class --strict
 --cache --cache-dir --cache-limit
@@ -19,7 +19,7 @@ CONDENSE = """
 --batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
 --repeats --eval-epochs --eval-interval --eval-at --eval-split --baselines --whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
---gpus-per-actor --wait-s --checkpoint-interval --max-failures --hang-timeout-s
+--gpus-per-actor --placement --wait-s --checkpoint-interval --max-failures --hang-timeout-s
 """
 EVALUATE = """
 --networks --json
@@ -31,8 +31,9 @@ EVALUATE = """
 --gpus-per-actor --wait-s
 """
 RESUME = """
+--log-format
 --data --data-root --strict --cache --cache-dir --cache-limit
---local --actors --cpus-per-actor --gpus-per-actor --wait-s
+--local --actors --cpus-per-actor --gpus-per-actor --placement --wait-s
 --checkpoint-interval --max-failures --hang-timeout-s
 """
 SHARDS = """
@@ -79,7 +80,7 @@ def test_these_are_all_options_in_the_order_they_are_shown(name, flags):
 
 
 def test_the_config_s_options_are_those_of_the_command():
-    own = ["out", "overwrite", "resume", "config_file"]
+    own = ["log_format", "out", "overwrite", "resume", "config_file"]
     assert [option.name for option in options_of("condense")] == [*own, *option_names()]
 
 

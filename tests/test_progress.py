@@ -190,6 +190,17 @@ def test_a_queue_that_has_not_reported_yet_is_left_out():
     assert only(c).queue == {}
 
 
+def test_what_a_queue_did_is_told_with_the_next_report_if_it_comes_late():
+    c = collector(iterations=2)
+    c.add_worker(worker(group(0, [1])))
+    assert only(c).queue == {}
+    c.add_worker(worker(group(1, [1])))
+    c.add_queue(queue(0, images=30, correct=3, loss=9))
+    c.add_queue(queue(1, size=4))
+    told = only(c).queue
+    assert (told["queue_size"], told["trained_images"], told["train_accuracy"]) == (4, 30, 0.1)
+
+
 def trained(busy_s=0.0, **data):
     return QueueWorkerReport(iterations=(), busy_s=busy_s, data=DataReport(**data))
 
