@@ -26,8 +26,8 @@ momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
 repeats eval_epochs eval_interval eval_at eval_split baselines whole_epochs
-local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor placement
-wait_s checkpoint_interval max_failures hang_timeout_s
+local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor
+placement wait_s checkpoint_interval max_failures hang_timeout_s
 """
 OPTIONS = NAMES.split()
 
