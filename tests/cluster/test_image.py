@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.cluster.dockerfile import PATH, instructions, pip_steps, variables
+from tests.cluster.entrypoints import IN_THE_IMAGE
 from tests.cluster.manifests import FILES, ROOT, pods_of, read
 
 
@@ -50,6 +51,13 @@ def test_the_image_runs_as_the_user_that_the_pods_name():
     user = [i.words[0] for i in instructions() if i.name == "USER"][-1]
     pods = [p for file in FILES for document in read(file.read_text()) for p in pods_of(document)]
     assert {str(pod.spec["securityContext"]["runAsUser"]) for pod in pods} == {user}
+
+
+def test_jobs_start_where_the_scripts_are():
+    (folder,) = (i.words[0] for i in instructions() if i.name == "WORKDIR")
+    targets = [i.words[-1] for i in instructions() if i.name == "COPY"]
+    assert folder == str(IN_THE_IMAGE)
+    assert {f"{folder}/pipelines", f"{folder}/stop_drivers.py"} <= {*targets}
 
 
 def ignored(path):
