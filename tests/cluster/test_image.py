@@ -91,34 +91,41 @@ def engine():
     return None
 
 
+@pytest.fixture
+def room(tmp_path):
+    """A folder for some gigabytes, which do not stay."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
 @pytest.mark.slow
-def test_the_image_is_built_or_its_steps_are_replayed(tmp_path):
+def test_the_image_is_built_or_its_steps_are_replayed(room):
     if (name := engine()) is not None:
         subprocess.run([name, "build", "-f", PATH, "-t", "idm-ray:test", ROOT], check=True)
         return
     # Another root for the paths of the image, and another environment for its pip.
-    bin_folder = tmp_path / "venv" / "bin"
-    venv.create(tmp_path / "venv", with_pip=True)
+    bin_folder = room / "venv" / "bin"
+    venv.create(room / "venv", with_pip=True)
     environment = {**os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
-    _copy_source(tmp_path / "source")
+    _copy_source(room / "source")
     steps = pip_steps()
     assert len(steps) == 3
     for step in steps:
-        here = step.replace("/tmp/wheels", "/wheels").replace("/wheels", f"{tmp_path}/wheels")
-        here = here.replace(" /source", f" {tmp_path}/source")
-        subprocess.run(["bash", "-ec", here], check=True, env=environment, cwd=tmp_path)
+        here = step.replace("/tmp/wheels", "/wheels").replace("/wheels", f"{room}/wheels")
+        here = here.replace(" /source", f" {room}/source")
+        subprocess.run(["bash", "-ec", here], check=True, env=environment, cwd=room)
     shown = subprocess.run(
         [bin_folder / "python", "-c", "import ray; print(ray.__version__)"],
         capture_output=True,
         text=True,
         check=True,
-        cwd=tmp_path,
+        cwd=room,
         env=environment,
     )
     assert shown.stdout.strip() == variables()["RAY_VERSION"]
     script = ROOT / "pipelines" / "imagenet_subset.py"
-    subprocess.run([bin_folder / "python", script, "--help"], check=True, cwd=tmp_path)
+    subprocess.run([bin_folder / "python", script, "--help"], check=True, cwd=room)
 
 
 def _copy_source(target):
