@@ -1,0 +1,66 @@
+"""Ends what runs on this head: SIGTERM to the drivers, and patience while they commit.
+
+KubeRay deletes the pods of a cluster without stopping its job first, and Ray's own end of a head
+kills the driver. So the head's pod runs this before anything else ends (`preStop`). It signals the
+drivers rather than asking Ray to stop the jobs: a job that was stopped counts as done, one whose
+driver ended by a signal has failed, and KubeRay tries that again, on another node.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+# What Ray gives the processes of a submitted job, and no others.
+OF_A_JOB = b"RAY_JOB_CONFIG_JSON_ENV_VAR="
+SHELLS = ("bash", "dash", "sh")
+LOOK_EVERY_S = 0.2
+
+
+def drivers(proc: Path) -> set[int]:
+    """Ids of the processes that the running jobs began with, without the shells around them.
+
+    A shell that is signalled dies at once; Ray then kills what it waits for.
+
+    Args:
+        proc: where the kernel tells of processes.
+    """
+    parents: dict[int, int] = {}
+    for folder in proc.glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()
+            name, _, rest = (folder / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:  # gone, or somebody else's
+            continue
+        is_of_a_job = any(item.startswith(OF_A_JOB) for item in environment.split(b"\0"))
+        if is_of_a_job and name not in SHELLS:
+            parents[int(folder.name)] = int(rest.split()[1])
+    return {pid for pid, parent in parents.items() if parent not in parents}
+
+
+def stop(wait_s: float, proc: Path = Path("/proc")) -> bool:
+    """Signal all drivers once and wait for their end.
+
+    Args:
+        wait_s: for how long.
+        proc: where the kernel tells of processes.
+
+    Returns:
+        Whether all of them ended within `wait_s` seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    running = drivers(proc)
+    for pid in running:
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            continue
+    while running & drivers(proc):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_EVERY_S)
+    return True
+
+
+if __name__ == "__main__":
+    stop(float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "30")))
