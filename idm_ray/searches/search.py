@@ -49,9 +49,9 @@ class Uniform:
     low: float
     high: float
 
-    def holds(self, value: Any) -> bool:
-        """Whether a value can be drawn."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
+    def nearest(self, value: float) -> float:
+        """The value that can be drawn and is nearest to one."""
+        return min(max(value, self.low), self.high)
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}"
@@ -72,9 +72,9 @@ class LogUniform:
         """Whether only whole numbers are drawn."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
-    def holds(self, value: Any) -> bool:
-        """Whether a value can be drawn."""
-        return isinstance(value, int | float) and self.low <= value <= self.high
+    def nearest(self, value: float) -> float:
+        """The value that can be drawn and is nearest to one."""
+        return min(max(value, self.low), self.high)
 
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}, log"
@@ -86,9 +86,9 @@ class Choice:
 
     values: tuple[Any, ...]
 
-    def holds(self, value: Any) -> bool:
-        """Whether a value can be drawn."""
-        return value in self.values
+    def nearest(self, value: Any) -> Any:
+        """The value itself if it can be drawn, else the first one."""
+        return value if value in self.values else self.values[0]
 
     def __str__(self) -> str:
         return ", ".join(map(value_text, self.values))

@@ -1,7 +1,7 @@
 """A search over settings, from what is asked to what is found: the paper's grids, or a budget."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -266,7 +266,7 @@ class _Searching:
             base=base,
             make=make,
             space=space,
-            first=drawn or list(_own(self.base, space)),
+            first=drawn or [_own(self.base, space)],
             searcher=how.searcher,
             stops=stops,
             seed=self.base.condense.seed,
@@ -349,12 +349,13 @@ def _folder_of(number: int) -> str:
     return f"{TRIALS}/trial-{number}"
 
 
-def _own(base: RunConfig, space: Mapping[str, Distribution]) -> Iterator[Mapping[str, Any]]:
-    """The run's own settings, as the first to try, if they can be drawn."""
+def _own(base: RunConfig, space: Mapping[str, Distribution]) -> Mapping[str, Any]:
+    """The run's own settings, as the first to try, or what is nearest to them.
+
+    A queue larger than is ever filled, say, is as good as the largest one that is.
+    """
     flat = base.flat()
-    own = {name: flat[name] for name in space}
-    if all(distribution.holds(own[name]) for name, distribution in space.items()):
-        yield own
+    return {name: distribution.nearest(flat[name]) for name, distribution in space.items()}
 
 
 def _ended(result: TrialResult, report: Mapping[str, Any]) -> TrialResult:

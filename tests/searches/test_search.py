@@ -5,18 +5,16 @@ from idm_ray.searches.search import Choice, LogUniform, Uniform
 
 @pytest.mark.parametrize("kind", [Uniform, LogUniform])
 @pytest.mark.parametrize(
-    ("value", "held"),
-    [(1.0, True), (2, True), (4.0, True), (0.99, False), (4.01, False), ("last", False)],
+    ("value", "nearest"), [(1.0, 1.0), (2, 2), (4.0, 4.0), (0.5, 1.0), (100, 4.0)]
 )
-def test_a_range_holds_numbers_up_to_both_its_ends(kind, value, held):
-    assert kind(low=1.0, high=4.0).holds(value) is held
+def test_the_nearest_value_of_a_range_is_the_value_or_an_end(kind, value, nearest):
+    assert kind(low=1.0, high=4.0).nearest(value) == nearest
 
 
-def test_a_choice_holds_its_values_alone():
+def test_the_nearest_value_of_a_choice_is_one_of_its_values():
     choice = Choice(values=("last", 10))
-    assert choice.holds("last")
-    assert choice.holds(10)
-    assert not choice.holds(11)
+    assert choice.nearest(10) == 10
+    assert choice.nearest(11) == "last"
 
 
 def test_a_range_between_whole_numbers_is_of_whole_numbers():
