@@ -1,5 +1,6 @@
 """Dashboard, alerts and code know each other's names; alerts fire when they should, not else."""
 
+import re
 import shutil
 import subprocess
 
@@ -91,3 +92,13 @@ def test_a_rule_that_fires_too_late_is_noticed(alerts):
     done = promtool("test", "rules", alerts)
     assert done.returncode != 0
     assert "IdmNoProgress" in done.stdout + done.stderr
+
+
+def test_the_page_lists_every_metric_and_every_alert_as_it_is():
+    page = (FOLDER.parents[1] / "docs" / "observability.md").read_text()
+    rows = re.findall(r"^\| `(ray_idm_\w+)` \| (.*) \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [
+        (metric.exported, ", ".join(f"`{label}`" for label in metric.labels), metric.text)
+        for metric in METRICS
+    ]
+    assert re.findall(r"^\| `(Idm\w+)` ", page, re.MULTILINE) == [r["alert"] for r in rules()]
