@@ -136,9 +136,9 @@ class JobCluster:
             timeout=300,
         )
 
-    def submit(self, name, *words, token=True, wait=True, environment=()):
+    def submit(self, name, *words, token=True, wait=True):
         """Submit a job as a user does: `ray job submit -- python ...`."""
-        options = [f"--submission-id={name}", f"--working-dir={ROOT / 'pipelines'}"]
+        options = [f"--submission-id={name}", f"--working-dir={ROOT}"]
         if not wait:
             options.append("--no-wait")
         return self.ray("job", "submit", *options, "--", sys.executable, *words, token=token)

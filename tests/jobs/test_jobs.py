@@ -18,7 +18,7 @@ from tests.observability.queries import names_in, panel_queries, rules
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-SCRIPT = "imagenet_subset.py"
+SCRIPT = "pipelines/imagenet_subset.py"
 # Long enough to be caught in the middle.
 OPTIONS = as_words(iterations=40, checkpoint_interval=5, repeats=0, threads=1, device="cpu")
 ON_TWO_NODES = as_words(actors=3)
@@ -38,7 +38,7 @@ def undisturbed(tmp_path_factory):
     """The pixels of the same run, alone and in one process."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     words = ["--smoke", "--out", folder, *OPTIONS, "--local"]
-    subprocess.run([sys.executable, ROOT / "pipelines" / SCRIPT, *map(str, words)], check=True)
+    subprocess.run([sys.executable, ROOT / SCRIPT, *map(str, words)], check=True)
     return pixels(folder)
 
 
