@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test slow chaos lint format clean
+.PHONY: demo test slow chaos lint audit format clean
 
 demo: $(INSTALLED)
 	@echo "Condensing handwritten digits to 1 image per class; then, for a quick look, only"
@@ -28,6 +28,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --ini .bandit --recursive idm_ray pipelines cluster
+
+# Known advisories about what the project runs with: 0 none, 1 some, 3 nobody could be asked.
+audit: $(INSTALLED)
+	$(BIN)/python -m tests.audit
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

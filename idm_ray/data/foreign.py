@@ -34,7 +34,7 @@ _MOST_SHARDS = 100_000
 _REQUESTS = 16
 """At once, to a remote store that is asked for sizes."""
 _RANGE = re.compile(r"\{(?:(-?\d+)\.\.(-?\d+)|([A-Za-z])\.\.([A-Za-z]))(?:\.\.-?(\d+))?\}")
-_TOKENS = re.compile(r"(\{[^{},]*\}|[{},])")
+_PIECES = re.compile(r"(\{[^{},]*\}|[{},])")
 """Braces without others in them, or what opens, parts and closes alternatives."""
 
 
@@ -90,17 +90,17 @@ def _expand(written: str) -> list[str]:
 def _count(written: str) -> int:
     """How many names braces stand for, at most: expanding them takes memory for all."""
     done, product = [0], [1]
-    for token in _TOKENS.split(re.sub(r"\\.", "", written)):
-        if token == "{":
+    for piece in _PIECES.split(re.sub(r"\\.", "", written)):
+        if piece == "{":
             done.append(0)
             product.append(1)
-        elif token == "," and len(done) > 1:
+        elif piece == "," and len(done) > 1:
             done[-1] += product[-1]
             product[-1] = 1
-        elif token == "}" and len(done) > 1:
+        elif piece == "}" and len(done) > 1:
             alternatives = done.pop() + product.pop()
             product[-1] *= alternatives
-        elif found := _RANGE.fullmatch(token):
+        elif found := _RANGE.fullmatch(piece):
             product[-1] *= _length(found)
     return done[0] + product[0]
 

@@ -22,7 +22,7 @@ from idm_ray.errors import DataError, UserError
 from idm_ray.local_disk import abandoned_files
 from idm_ray.storage import Location
 
-_TOKEN = "token"
+_SIGN_FILE = "token"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +172,7 @@ def begin(plan: Plan, target: Location, *, overwrite: bool) -> None:
 def leave_token(target: Location) -> str:
     """Leave in a folder what tells it from every other one; returns it."""
     token = secrets.token_hex(16)
-    (target / PARTS / _TOKEN).write_text(token)
+    (target / PARTS / _SIGN_FILE).write_text(token)
     return token
 
 
@@ -195,7 +195,7 @@ def check_sight(token: str, places: Sequence[Location], target: Location) -> Non
                 f"read there on node {node}: {remedy}"
             )
     try:
-        found = (target / PARTS / _TOKEN).read_bytes()
+        found = (target / PARTS / _SIGN_FILE).read_bytes()
     except DataError:
         found = b""
     if found != token.encode():

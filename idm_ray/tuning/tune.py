@@ -34,6 +34,7 @@ from idm_ray.tuning.request import (
     check_loggers,
     options_of_runs,
     parse_budget,
+    without_passwords,
 )
 from idm_ray.tuning.work import Earlier, final_report, run_job
 
@@ -87,10 +88,21 @@ def tune(
     base, info, notes = resolve(runs)
     folder = Location.at(out or next_free("runs", f"tune-{searches[0].name}"))
     searching = _Searching(
-        runs=runs, given=given, base=base, info=info, folder=folder, listener=listener, log=log
+        runs=runs,
+        given=without_passwords(given),
+        base=base,
+        info=info,
+        folder=folder,
+        listener=listener,
+        log=log,
     )
     go = searching.ready(searches, how)
-    request = {"search": names, "values": values, "how": dataclasses.asdict(how), "options": given}
+    request = {
+        "search": names,
+        "values": values,
+        "how": dataclasses.asdict(how),
+        "options": searching.given,
+    }
     for note in (*notes, Announcement(f"writing to {shown(out) if out else folder}")):
         listener(note)
     is_new = _begin(folder, request, resume)
@@ -173,7 +185,7 @@ class _Searching:
 
     Attributes:
         runs: options of all runs.
-        given: those of them that the user gave.
+        given: those of them that the user gave, as they may be written down.
         base: the config of a run of them.
         info: of the data.
         folder: of the search.
