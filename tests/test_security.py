@@ -1,4 +1,4 @@
-"""What the project's own source never does, told from its syntax; each check notices what it must."""
+"""What the project's own source never does, told from its syntax."""
 
 import ast
 import re
