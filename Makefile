@@ -14,7 +14,7 @@ demo: $(INSTALLED)
 	@echo "Look at runs/demo/gallery.png"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow and not chaos and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not chaos and not gpu"
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

@@ -14,7 +14,7 @@ def local_pixels(tmp_path_factory):
     return pixels_of(tmp_path_factory.mktemp("local") / "run", local=True)
 
 
-@pytest.mark.parametrize("actors", [1, 2, 5])
+@pytest.mark.parametrize("actors", [pytest.param(1, marks=pytest.mark.slow), 2, 5])
 def test_any_number_of_actors_gives_the_local_images_bit_for_bit(actors, local_pixels, tmp_path):
     pixels = pixels_of(tmp_path / "run", actors=actors, gpus_per_actor=0, cpus_per_actor=0.5)
     assert pixels.tobytes() == local_pixels.tobytes()
@@ -29,9 +29,9 @@ def test_a_window_of_one_iteration_gives_the_same_images(local_pixels, tmp_path,
 @pytest.mark.parametrize(
     "options",
     [
-        {"method": "dm"},
+        pytest.param({"method": "dm"}, marks=pytest.mark.slow),
         {"num_matched_models": 2, "accuracy_window": 3, "image_step": "per_class"},
-        {"partition": 1, "lambda_reg": 0.0, "queue_size": 0},
+        pytest.param({"partition": 1, "lambda_reg": 0.0, "queue_size": 0}, marks=pytest.mark.slow),
     ],
 )
 def test_every_kind_of_run_equals_its_local_twin(options, tmp_path):
