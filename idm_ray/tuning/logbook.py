@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from idm_ray.execution import Listener, Standing
@@ -14,6 +15,21 @@ from idm_ray.tuning.work import Earlier, Report
 FILE = "trials.json"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Past:
+    """What became of a search before it was interrupted.
+
+    Attributes:
+        drawn: options of its trials, in their order.
+        told: what each job told, by its name; a failed one has told nothing that counts.
+        seconds: that it took.
+    """
+
+    drawn: Sequence[Mapping[str, Any]] = ()
+    told: Mapping[str, Earlier] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0
+
+
 class Logbook:
     """Takes what is told of trials.
 
@@ -22,6 +38,8 @@ class Logbook:
         begin: the result of a trial, by its number and drawn options, when it begins.
         listener: is shown all trials whenever something new is told.
         total: how many there will be; None if nobody knows.
+        spent_s: seconds that the search took before it was interrupted.
+        clock: seconds of any kind.
     """
 
     def __init__(
@@ -31,9 +49,12 @@ class Logbook:
         listener: Listener,
         *,
         total: int | None,
+        spent_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._begin = folder, begin
         self._listener, self._total = listener, total
+        self._clock, self._began = clock, clock() - spent_s
         self._results: dict[int, TrialResult] = {}
         self._drawn: dict[int, Mapping[str, Any]] = {}
         self._reports: dict[int, list[Report]] = {}
@@ -75,23 +96,25 @@ class Logbook:
             }
             for number in sorted(self._results)
         ]
+        content = {"seconds": round(self._clock() - self._began, 3), "trials": entries}
         with (self._folder / FILE).atomic_write() as file:
-            file.write(json.dumps(entries, indent=1).encode())
+            file.write(json.dumps(content, indent=1).encode())
 
 
-def read_earlier(folder: Location) -> tuple[list[Mapping[str, Any]], dict[str, Earlier]]:
-    """What the trials of a search had drawn and told when it was interrupted.
-
-    Returns:
-        Drawn options in the order of the trials, and by name of each job what it told; a failed
-        one has told nothing that counts.
-    """
+def read_past(folder: Location) -> Past:
+    """What became of a search so far."""
     place = folder / FILE
-    entries = json.loads(place.read_bytes()) if place.exists() else []
-    earlier = {
-        entry["folder"]: Earlier(
-            reports=entry["reports"], has_ended=entry["status"] in ("done", "stopped")
-        )
-        for entry in entries
-    }
-    return [entry["drawn"] for entry in entries], earlier
+    if not place.exists():
+        return Past()
+    content = json.loads(place.read_bytes())
+    trials = content["trials"]
+    return Past(
+        drawn=[trial["drawn"] for trial in trials],
+        told={
+            trial["folder"]: Earlier(
+                reports=trial["reports"], has_ended=trial["status"] in ("done", "stopped")
+            )
+            for trial in trials
+        },
+        seconds=content["seconds"],
+    )

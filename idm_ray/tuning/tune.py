@@ -27,21 +27,26 @@ from idm_ray.searches.trials import TrialResult, tabulate, tabulate_grid
 from idm_ray.storage import Location, shown
 from idm_ray.tuning.conclusion import Found, Place, Tuned, conclude
 from idm_ray.tuning.grid import TRIALS, GridTrial, complete, grid_trials, job_of
-from idm_ray.tuning.logbook import Logbook, read_earlier
+from idm_ray.tuning.logbook import Logbook, Past, read_past
 from idm_ray.tuning.request import (
     Ablation,
+    Budget,
     Drawing,
     check_loggers,
     options_of_runs,
     parse_budget,
     without_passwords,
 )
-from idm_ray.tuning.work import Earlier, final_report, run_job
+from idm_ray.tuning.work import final_report, run_job
 
 if TYPE_CHECKING:
     from idm_ray.runtime.tuning import Tried
 
 _ABLATION = Ablation()
+_NEW = Past()
+
+# What a search that goes on gets at least: it takes in what its trials told before.
+TAKE_IN_S = 60.0
 
 REQUEST = "search.yaml"
 """What a search was asked, in its folder; it goes on with nothing else."""
@@ -263,7 +268,7 @@ class _Searching:
         """Draw settings of one search within a budget."""
         from idm_ray.runtime.tuning import Draws  # noqa: PLC0415 -- Ray is imported here
 
-        drawn, earlier = read_earlier(self.folder)
+        past = read_past(self.folder)
         budget, iterations = parse_budget(how.budget), self.base.condense.iterations
         stops = how.early_stopping == "on"
         at = ",".join(map(str, rungs(iterations))) if stops else ""
@@ -278,19 +283,19 @@ class _Searching:
             base=base,
             make=make,
             space=space,
-            first=drawn or [_own(self.base, space)],
+            first=past.drawn or [_own(self.base, space)],
             searcher=how.searcher,
             stops=stops,
             seed=self.base.condense.seed,
             trials=budget.trials,
-            seconds=budget.seconds,
+            seconds=_time_left(budget, past),
         )
         logbook, counts = self._run(
             draws,
             [base],
             partial(_drawn_result, search.name, self.base.condense.seed),
             total=budget.trials,
-            earlier=earlier,
+            past=past,
         )
         results = logbook.results
         found = Found(
@@ -305,9 +310,9 @@ class _Searching:
         begin: Callable[[int, Mapping[str, Any]], TrialResult],
         *,
         total: int | None,
-        earlier: Mapping[str, Earlier] | None = None,
+        past: Past = _NEW,
     ) -> tuple[Logbook, tuple[Counts, ...]]:
-        logbook = Logbook(self.folder, begin, self.listener, total=total)
+        logbook = Logbook(self.folder, begin, self.listener, total=total, spent_s=past.seconds)
         if not lodgers:
             return logbook, ()
         from idm_ray.runtime.trial_rooms import TrialRooms  # noqa: PLC0415 -- Ray is imported
@@ -317,7 +322,7 @@ class _Searching:
             run_trials(
                 tried,
                 rooms,
-                partial(run_job, folder=self.folder, earlier=earlier or {}),
+                partial(run_job, folder=self.folder, earlier=past.told),
                 storage=self.folder,
                 callbacks=list(loggers(self.log, self.folder.name)),
                 told=logbook,
@@ -331,6 +336,13 @@ class _Searching:
         )
         place = Place(folder=self.folder, title=title, given=self.given, runs=self.runs)
         return conclude(found, counts, place)
+
+
+def _time_left(budget: Budget, past: Past) -> float | None:
+    """Seconds of a budget of time that are left to a search; None for any time."""
+    if budget.seconds is None or not past.drawn:
+        return budget.seconds
+    return max(TAKE_IN_S, budget.seconds - past.seconds)
 
 
 def _drawn_job(
