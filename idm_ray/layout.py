@@ -175,9 +175,9 @@ def lay_out(
     actors = min(wanted, num_groups)
     return Layout(
         actors=actors,
-        cpus_per_actor=_given(machine.cpus_per_actor, _share(cpus, actors)),
+        cpus_per_actor=_given(machine.cpus_per_actor, share_of(cpus, actors)),
         gpus_per_actor=_given(
-            machine.gpus_per_actor, _share(gpus, actors + 1) if use_gpus else 0.0
+            machine.gpus_per_actor, share_of(gpus, actors + 1) if use_gpus else 0.0
         ),
         threads=int(_given(machine.threads, max(1, int(cpus_of_a_node / (actors + 1))))),
         assignment=_assignment(actors, num_groups),
@@ -332,7 +332,7 @@ def evaluation_work(config: RunConfig, image_shape: Sequence[int], num_classes: 
     return 3.0 * steps * tiles * image_shape[1] * image_shape[2]
 
 
-def _share(units: float, processes: int) -> float:
+def share_of(units: float, processes: int) -> float:
     """The part of one unit that each process gets: a whole one, or an equal part of a single one.
 
     A process cannot have parts of two GPUs, so what counts is how many share one. Rounded down to

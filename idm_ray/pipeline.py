@@ -98,11 +98,13 @@ def search_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
 
     @functools.wraps(script)
     def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
+        # What the file says is as good as what the command line says; the script fills in the rest.
+        given |= given_options(config_file, given)
         if smoke:
             out = given["out"] or str(next_free("runs", f"{script.__name__}-smoke"))
             told = {name: value for name, value in given.items() if value is not None}
             given |= {**SMOKE, **told, "out": out}
-        run_search(config_file, script(given, click.echo, smoke=smoke))
+        run_search(None, script(given, click.echo, smoke=smoke))
 
     shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
     command = click.command(cls=GroupedCommand)(search_options(shortened(run)))

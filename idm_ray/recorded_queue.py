@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from idm_ray.algorithm.model_server import QueueReport, Snapshot
 from idm_ray.algorithm.state import ModelVersion, QueueState, VersionKey
@@ -16,6 +16,7 @@ from idm_ray.real_images import DataReport
 from idm_ray.workers import QueueWorker, QueueWorkerReport, SavedQueue
 
 Snapshots = Sequence[Snapshot]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,9 @@ class RecordedQueue:
         """
         began, data, recorded = time.perf_counter(), DataReport(), len(self._kept)
         if recorded < last:
-            sequence, report = self._queue().serve(recorded, last, needed=recorded)
+            sequence, report = self._trying(
+                lambda queue: queue.serve(recorded, last, needed=recorded)
+            )
             self._kept += [self._keep(snapshots) for snapshots in sequence]
             self._reports += report.iterations
             data = report.data
@@ -85,7 +88,7 @@ class RecordedQueue:
         """The training of the last iteration, when all have been served."""
         began, data = time.perf_counter(), DataReport()
         if len(self._reports) < len(self._kept):
-            report = self._queue().finish()
+            report = self._trying(lambda queue: queue.finish())
             self._reports += report.iterations
             data = report.data
         return _report(self._reports[len(self._kept) - 1 :], began, data)
@@ -105,6 +108,17 @@ class RecordedQueue:
     def counts(self) -> Counts:
         """What was done so far."""
         return Counts(trained=len(self._reports), served=self._served)
+
+    def _trying(self, act: Callable[[QueueWorker], Result]) -> Result:
+        """Have the queue do something; if it fails in the middle, all is recorded anew."""
+        queue = self._queue()
+        try:
+            return act(queue)
+        except BaseException:
+            with self._building:
+                queue.close()
+                self._worker, self._kept, self._reports = None, [], []
+            raise
 
     def _queue(self) -> QueueWorker:
         with self._building:

@@ -101,7 +101,11 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     if listing:
         shown.show(searches_table(listed(**options)))
         return
-    how = Drawing(**drawing) if drawing["budget"] else Ablation(seeds=seeds or DEFAULT_SEEDS)
+    how = (
+        Drawing(**drawing)
+        if drawing["budget"] is not None
+        else Ablation(seeds=seeds or DEFAULT_SEEDS)
+    )
     try:
         found = tune(how=how, listener=shown, **own, **options)
     finally:

@@ -222,7 +222,8 @@ class Watch:
         for call, since in self._since.items():
             if self._timeout_s and now - since > self._timeout_s:
                 name, handle = awaited[call]
-                ray.kill(handle)
+                # One that several runs share, which Ray may start again, is not this run's to end.
+                ray.kill(handle, no_restart=False)
                 raise ActorLostError(
                     f"{name} finished nothing for {now - since:.0f} s, longer than "
                     f"--hang-timeout-s {self._timeout_s:g}, and was ended"

@@ -1,5 +1,6 @@
 """Room and queues for trials: what each reserves, and which of them share a queue."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -7,7 +8,15 @@ from typing import Any
 import ray
 
 from idm_ray.algorithm.numerics import Numerics
-from idm_ray.layout import Layout, choose_numerics, compiling_pays, cut_groups, lay_out
+from idm_ray.errors import ActorLostError
+from idm_ray.layout import (
+    Layout,
+    choose_numerics,
+    compiling_pays,
+    cut_groups,
+    lay_out,
+    share_of,
+)
 from idm_ray.plan import Plan, copy_at
 from idm_ray.recorded_queue import Counts
 from idm_ray.runtime import actors
@@ -58,8 +67,13 @@ class TrialRooms:
         return self._bundles(job, self._hosts[job.name])
 
     def counts(self) -> list[Counts]:
-        """What each of the shared queues did."""
-        return list(fetch([queue.counts.remote() for queue in self._queues.values()]))
+        """What each of the shared queues did; those that are lost have nothing to say."""
+        calls = [queue.counts.remote() for queue in self._queues.values()]
+        found = []
+        for call in calls:
+            with contextlib.suppress(ActorLostError):
+                found.append(fetch(call))
+        return found
 
     def __enter__(self) -> "TrialRooms":
         return self
@@ -86,10 +100,17 @@ class TrialRooms:
 def _lay_out(job: Job) -> Layout:
     """As the job would be alone, but that threads are left to other trials."""
     num_groups = len(cut_groups(job.info.num_classes, int(job.config.condense.classes_per_group)))
-    machine = job.config.machine
-    layout = lay_out(machine, num_groups=num_groups, **resources())
-    if machine.threads == "auto" and not layout.gpus_per_actor:
-        return replace(layout, threads=1)
+    machine, there = job.config.machine, resources()
+    layout = lay_out(machine, num_groups=num_groups, **there)
+    gpus = layout.gpus_per_actor
+    if gpus and machine.gpus_per_actor == "auto":
+        # Copies are evaluated while actors and queue stay where they are.
+        gpus = share_of(there["gpus"], layout.actors + 1 + bool(copy_at(job.config)))
+        layout = replace(layout, gpus_per_actor=gpus)
+    if machine.threads == "auto":
+        # As many cores as go with the GPUs; without any, one.
+        threads = int(there["cpus"] * gpus / there["gpus"]) if gpus else 1
+        layout = replace(layout, threads=max(1, threads))
     return layout
 
 

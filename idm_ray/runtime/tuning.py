@@ -1,5 +1,6 @@
 """Runs the trials of a search on Ray Tune, each in room of its own."""
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from idm_ray import interruption
 from idm_ray.errors import IdmRayError
+from idm_ray.layout import Layout, cut_groups, deal
 from idm_ray.runtime.connection import cause_of
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.trial_rooms import TrialRooms
@@ -31,6 +33,8 @@ _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
+
+_STATE = ("experiment_state", "basic-variant-state", "search_gen_state", "searcher-state")
 
 LOGS = "logs"
 """Folder of what Tune writes, TensorBoard's events among it, below that of the search."""
@@ -190,7 +194,18 @@ def run_trials(
             callbacks=[_Watch(told), *callbacks],
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    finally:
+        _forget_state(storage / LOGS)
+
+
+def _forget_state(logs: Location) -> None:
+    """Remove what Tune keeps to go on from: nobody does, and how the store is reached is in it."""
+    for file in logs.files():
+        name = file.path.rpartition("/")[2]
+        if name == "tuner.pkl" or name.startswith(_STATE):
+            (logs / name).delete()
 
 
 class _Find:
@@ -210,6 +225,12 @@ class _Find:
         return _FindThere(self._tried, self._rooms.hosts)
 
 
+def _of_job(layout: Layout, job: Job) -> Layout:
+    """A layout with the groups of a job dealt: what is drawn may cut classes into others."""
+    size = int(job.config.condense.classes_per_group)
+    return deal(layout, layout.actors, len(cut_groups(job.info.num_classes, size)))
+
+
 class _FindThere:
     def __init__(self, tried: Tried, hosts: Mapping[str, Host]) -> None:
         self._tried, self._hosts = tried, hosts
@@ -218,7 +239,8 @@ class _FindThere:
         drawn = dict(config)
         number = drawn.pop("job")
         host = self._hosts[self._tried.lodger(number).name]
-        return self._tried.job(number, drawn), host
+        job = self._tried.job(number, drawn)
+        return job, dataclasses.replace(host, layout=_of_job(host.layout, job))
 
 
 def _trial(config: dict[str, Any], *, work: Work, find: _FindThere) -> None:
@@ -260,6 +282,7 @@ class _Watch(tune.Callback):
 
     def __init__(self, told: Callable[[News], None]) -> None:
         self._told = told
+        self._open: dict[str, Trial] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune keeps a copy for a way to go on that is not used here."""
@@ -271,6 +294,7 @@ class _Watch(tune.Callback):
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
+        self._open[trial.trial_id] = trial
         self._tell(trial, "running")
 
     def on_trial_result(
@@ -286,19 +310,20 @@ class _Watch(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
+        self._open.pop(trial.trial_id, None)
         last = trial.last_result or {}
         self._tell(trial, "done" if last.get("complete") else "stopped")
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
+        self._open.pop(trial.trial_id, None)
         self._tell(trial, "failed", cause=_cause(trial))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Trials that were cut off by the end of the time are told of by nobody else."""
-        for trial in trials:
-            if not trial.is_finished():
-                self._tell(trial, "stopped")
+        for trial in self._open.values():
+            self._tell(trial, "stopped")
 
     def _tell(self, trial: Trial, status: Any, metrics: Any = None, cause: str = "") -> None:
         drawn = dict(trial.config)

@@ -15,6 +15,8 @@ _NOT_OF_THE_IMAGES: Final = ("strict", "cache", "cache_dir", "cache_limit")
 _PRETRAINING: Final = ("pretrained", "pretrain_steps", "pretrained_classes")
 # Beside those of the queue.
 _OF_THE_RUN: Final = frozenset({"method", "seed", "network", "num_matched_models", "iterations"})
+# What a recipe decides those of the queue by.
+_OF_THE_RECIPE: Final = frozenset({"recipe", "ipc"})
 _NUMERICS: Final = ("device", "precision", "compile", "images_per_pass", "threads")
 
 
@@ -118,7 +120,7 @@ def shared_queue_key(config: RunConfig) -> str:
 def decide_sequence(options: Collection[str]) -> bool:
     """Whether any of some options, by flat name, decides which networks a run is matched on."""
     own = {field.name for field in dataclasses.fields(QueueConfig)}
-    return not own.isdisjoint(options) or not _OF_THE_RUN.isdisjoint(options)
+    return not (own | _OF_THE_RUN | _OF_THE_RECIPE).isdisjoint(options)
 
 
 # Points that differ elsewhere have the same queue, and half a second of decisions in a long run.

@@ -49,6 +49,11 @@ class Uniform:
     low: float
     high: float
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Values that are allowed if all are."""
+        return (self.low, self.high)
+
     def nearest(self, value: float) -> float:
         """The value that can be drawn and is nearest to one."""
         return min(max(value, self.low), self.high)
@@ -72,6 +77,11 @@ class LogUniform:
         """Whether only whole numbers are drawn."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def ends(self) -> tuple[float, ...]:
+        """Values that are allowed if all are."""
+        return (self.low, self.high)
+
     def nearest(self, value: float) -> float:
         """The value that can be drawn and is nearest to one."""
         return min(max(value, self.low), self.high)
@@ -85,6 +95,11 @@ class Choice:
     """One of some values, each as likely."""
 
     values: tuple[Any, ...]
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All values."""
+        return self.values
 
     def nearest(self, value: Any) -> Any:
         """The value itself if it can be drawn, else the first one."""

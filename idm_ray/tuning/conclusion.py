@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -102,7 +103,7 @@ def conclude(found: Sequence[Found], queues: Sequence[Counts], place: Place) -> 
     with tempfile.TemporaryDirectory() as scratch:
         _write(Path(scratch), found, results, title)
         if bests:
-            search, row = max(bests, key=lambda pair: _rank(pair[1]))
+            search, row = max(bests, key=lambda pair: (pair[1].mean is not None, pair[1].mean or 0))
             write_best(Path(scratch, "best.yaml"), _of_a_run(place.given), row.options)
         _put(Path(scratch), folder)
     if not bests:
@@ -123,14 +124,21 @@ def conclude(found: Sequence[Found], queues: Sequence[Counts], place: Place) -> 
 
 
 def _best(found: Found) -> Row | None:
-    """The best row; of trials that none has come to its end, the best of those that came far."""
+    """The best row; if no trial has come to its end, the one that came furthest and is best there.
+
+    None if no trial has shown anything.
+    """
     best = best_row(found.rows)
-    far = [row for row in found.rows if row.mean is not None]
-    return best or max(far, key=_rank, default=None)
-
-
-def _rank(row: Row) -> tuple[int, float]:
-    return row.iterations, row.mean or 0.0
+    if best is not None:
+        return best
+    far = max(
+        (result for result in found.results if result.accuracies),
+        key=lambda result: (result.iterations, statistics.fmean(result.accuracies)),
+        default=None,
+    )
+    if far is None:
+        return None
+    return Row(label=far.label, options=far.options, iterations=far.iterations)
 
 
 def _shows(result: TrialResult, row: Row) -> bool:
@@ -167,6 +175,8 @@ def _test(folder: Location, result: TrialResult, runs: Mapping[str, Any]) -> lis
     parts = (*fields(DataConfig), *fields(MachineConfig))
     names = {*(part.name for part in parts), "repeats", "eval_epochs"} - {"local"}
     options = {name: value for name, value in runs.items() if name in names}
+    if options.get("device") == "cuda":
+        del options["device"]  # that of the trials; the driver's node may have none
     place = folder / result.folder / "condensed.parquet"
     found = evaluate(
         place.address, **{"data": DataConfig().data} | options, seed=result.seed, local=True

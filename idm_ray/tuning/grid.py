@@ -8,8 +8,11 @@ from typing import Any
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
+from idm_ray.errors import UserError
 from idm_ray.layout import condensing_work
+from idm_ray.results.run_config import parse_config
 from idm_ray.run import settled
+from idm_ray.same_numbers import differences
 from idm_ray.searches.job import Job
 from idm_ray.searches.queue_sequence import shared_queue_key
 from idm_ray.searches.same_runs import Selection
@@ -90,9 +93,25 @@ def job_of(name: str, config: RunConfig, info: DatasetInfo, *, queue_key: str | 
 
 
 def complete(job: Job, folder: Location) -> Mapping[str, Any] | None:
-    """Summary of a job's run; None if it is not complete."""
-    place = folder / job.name / "summary.json"
-    found: Mapping[str, Any] | None = json.loads(place.read_bytes()) if place.exists() else None
+    """Summary of a job's run; None if it is not complete.
+
+    Raises:
+        UserError: it is complete, but the run of other settings or of other data.
+    """
+    place = folder / job.name
+    if not (place / "summary.json").exists():
+        return None
+    where = f"{place}/config.yaml"
+    stored = parse_config((place / "config.yaml").read_bytes(), where)
+    others = differences(stored["options"], job.config.flat())
+    if stored["data"]["fingerprint"] != job.info.fingerprint:
+        others = (*others, "other images")
+    if others:
+        raise UserError(
+            f"expected the run of this search in {place}, found one that differs: "
+            f"{'; '.join(others)}; ask for what it was made with, or choose another --out"
+        )
+    found: Mapping[str, Any] = json.loads((place / "summary.json").read_bytes())
     return found
 
 

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from idm_ray.errors import StorageError
 from idm_ray.execution import Listener, Standing
+from idm_ray.progress import Announcement
 from idm_ray.searches.job import News
 from idm_ray.searches.trials import TrialResult
 from idm_ray.storage import Location
@@ -20,14 +22,32 @@ class Past:
     """What became of a search before it was interrupted.
 
     Attributes:
-        drawn: options of its trials, in their order.
-        told: what each job told, by its name; a failed one has told nothing that counts.
+        trials: what is written of each, in the order of their numbers.
         seconds: that it took.
     """
 
-    drawn: Sequence[Mapping[str, Any]] = ()
-    told: Mapping[str, Earlier] = dataclasses.field(default_factory=dict)
+    trials: Sequence[Mapping[str, Any]] = ()
     seconds: float = 0.0
+
+    @property
+    def drawn(self) -> list[Mapping[str, Any]]:
+        """Options of its trials, in their order."""
+        return [trial["drawn"] for trial in self.trials]
+
+    @property
+    def told(self) -> dict[str, Earlier]:
+        """What each job told, by its name."""
+        return {
+            trial["folder"]: Earlier(reports=trial["reports"], has_ended=_has_ended(trial))
+            for trial in self.trials
+        }
+
+
+def _has_ended(trial: Mapping[str, Any]) -> bool:
+    return trial["status"] in ("done", "stopped")
+
+
+_NOTHING = Past()
 
 
 class Logbook:
@@ -38,7 +58,8 @@ class Logbook:
         begin: the result of a trial, by its number and drawn options, when it begins.
         listener: is shown all trials whenever something new is told.
         total: how many there will be; None if nobody knows.
-        spent_s: seconds that the search took before it was interrupted.
+        past: of a search that goes on. Its ended trials stay as they are, whatever is told of them
+            once more; of the others everything is told anew.
         clock: seconds of any kind.
     """
 
@@ -49,15 +70,19 @@ class Logbook:
         listener: Listener,
         *,
         total: int | None,
-        spent_s: float = 0.0,
+        past: Past = _NOTHING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._begin = folder, begin
         self._listener, self._total = listener, total
-        self._clock, self._began = clock, clock() - spent_s
+        self._clock, self._began = clock, clock() - past.seconds
         self._results: dict[int, TrialResult] = {}
         self._drawn: dict[int, Mapping[str, Any]] = {}
         self._reports: dict[int, list[Report]] = {}
+        self._ended: set[int] = set()
+        self._has_failed = False
+        for trial in past.trials:
+            self._take_up(trial)
 
     @property
     def results(self) -> list[TrialResult]:
@@ -67,22 +92,31 @@ class Logbook:
     def __call__(self, news: News) -> None:
         """Take, show and write down what is told."""
         number = news.number
+        if number in self._ended:
+            return
         result = self._results.get(number) or self._begin(number, news.drawn)
         reports = self._reports.setdefault(number, [])
         if news.metrics is not None:
             kept = ("accuracy", "accuracies", "iteration", "seconds", "complete")
             report = {name: news.metrics[name] for name in kept}
             reports.append(report)
-            result = dataclasses.replace(
-                result,
-                accuracies=tuple(report["accuracies"]),
-                iterations=report["iteration"],
-                seconds=report["seconds"],
-            )
+            result = _with(result, report)
         self._drawn[number] = news.drawn
         self._results[number] = dataclasses.replace(result, status=news.status, cause=news.cause)
         self._listener(Standing(trials=tuple(self.results), total=self._total))
         self._write()
+
+    def _take_up(self, trial: Mapping[str, Any]) -> None:
+        """Take up what is written of a trial."""
+        number = trial["number"]
+        result = self._begin(number, trial["drawn"])
+        if _has_ended(trial):
+            self._ended.add(number)
+            for report in trial["reports"]:
+                result = _with(result, report)
+            result = dataclasses.replace(result, status=trial["status"], cause=trial["cause"])
+        self._drawn[number], self._results[number] = trial["drawn"], result
+        self._reports[number] = list(trial["reports"]) if number in self._ended else []
 
     def _write(self) -> None:
         entries = [
@@ -97,8 +131,16 @@ class Logbook:
             for number in sorted(self._results)
         ]
         content = {"seconds": round(self._clock() - self._began, 3), "trials": entries}
-        with (self._folder / FILE).atomic_write() as file:
-            file.write(json.dumps(content, indent=1).encode())
+        try:
+            with (self._folder / FILE).atomic_write() as file:
+                file.write(json.dumps(content, indent=1).encode())
+        except (OSError, StorageError) as error:
+            if not self._has_failed:
+                text = f"cannot write {FILE} ({error}): tried again with the next news"
+                self._listener(Announcement(text, warning=True))
+            self._has_failed = True
+        else:
+            self._has_failed = False
 
 
 def read_past(folder: Location) -> Past:
@@ -107,14 +149,14 @@ def read_past(folder: Location) -> Past:
     if not place.exists():
         return Past()
     content = json.loads(place.read_bytes())
-    trials = content["trials"]
-    return Past(
-        drawn=[trial["drawn"] for trial in trials],
-        told={
-            trial["folder"]: Earlier(
-                reports=trial["reports"], has_ended=trial["status"] in ("done", "stopped")
-            )
-            for trial in trials
-        },
-        seconds=content["seconds"],
+    return Past(trials=content["trials"], seconds=content["seconds"])
+
+
+def _with(result: TrialResult, report: Report) -> TrialResult:
+    """A result with what its trial told last."""
+    return dataclasses.replace(
+        result,
+        accuracies=tuple(report["accuracies"]),
+        iterations=report["iteration"],
+        seconds=report["seconds"],
     )

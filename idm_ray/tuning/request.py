@@ -97,12 +97,15 @@ def parse_budget(text: str) -> Budget:
     raise UserError(f"budget must be trials such as 20, or time such as 90m or 2h, got {text!r}")
 
 
-def options_of_runs(given: Mapping[str, Any], gpus_per_trial: float | None) -> dict[str, Any]:
+def options_of_runs(
+    given: Mapping[str, Any], gpus_per_trial: float | None, *, pauses: bool = False
+) -> dict[str, Any]:
     """The options of all runs of a search, but for what it varies.
 
     Args:
         given: flat options of the user.
-        gpus_per_trial: that a trial's class actors and queue share; None as `given` says.
+        gpus_per_trial: that a trial's processes share; None as `given` says.
+        pauses: whether copies are evaluated on the way, beside the class actors and the queue.
 
     Raises:
         UserError: an unknown option, or one that is the search's own affair.
@@ -129,7 +132,7 @@ def options_of_runs(given: Mapping[str, Any], gpus_per_trial: float | None) -> d
         raise UserError("expected --gpus-per-trial or --gpus-per-actor, got both; give one")
     if options["actors"] == "auto":
         raise UserError("--gpus-per-trial needs --actors, a number; leave out --actors auto")
-    share = gpus_per_trial / (options["actors"] + 1)
+    share = gpus_per_trial / (options["actors"] + 1 + pauses)
     return options | {"gpus_per_actor": share if share < 1 else float(int(share))}
 
 

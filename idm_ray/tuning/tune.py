@@ -1,6 +1,8 @@
 """A search over settings, from what is asked to what is found: the paper's grids, or a budget."""
 
 import dataclasses
+import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +16,7 @@ from idm_ray.errors import ResourceError, UserError
 from idm_ray.execution import Listener
 from idm_ray.progress import Announcement
 from idm_ray.recorded_queue import Counts
+from idm_ray.results.run_files import holds_run
 from idm_ray.results.run_folder import next_free
 from idm_ray.run import plain_values, resolve, settled
 from idm_ray.searches.catalog import Listed, listing
@@ -22,10 +25,10 @@ from idm_ray.searches.job import Job
 from idm_ray.searches.queue_sequence import decide_sequence, shared_queue_key
 from idm_ray.searches.rungs import rungs
 from idm_ray.searches.same_runs import Selection, select
-from idm_ray.searches.search import Distribution, Search, value_text
+from idm_ray.searches.search import Choice, Distribution, Search, value_text
 from idm_ray.searches.trials import TrialResult, tabulate, tabulate_grid
 from idm_ray.storage import Location, shown
-from idm_ray.tuning.conclusion import Found, Place, Tuned, conclude
+from idm_ray.tuning.conclusion import SUMMARY, Found, Place, Tuned, conclude
 from idm_ray.tuning.grid import TRIALS, GridTrial, complete, grid_trials, job_of
 from idm_ray.tuning.logbook import Logbook, Past, read_past
 from idm_ray.tuning.request import (
@@ -44,9 +47,6 @@ if TYPE_CHECKING:
 
 _ABLATION = Ablation()
 _NEW = Past()
-
-# What a search that goes on gets at least: it takes in what its trials told before.
-TAKE_IN_S = 60.0
 
 REQUEST = "search.yaml"
 """What a search was asked, in its folder; it goes on with nothing else."""
@@ -84,12 +84,15 @@ def tune(
         UserError: wrong options, data or resources, or another search in `out`.
         IdmRayError: no run came to its end.
     """
+    if resume == "auto" and out is None:
+        raise UserError("--resume auto needs --out: the folder of the search that is to go on")
     names = [search] if isinstance(search, str) else list(dict.fromkeys(search))
     searches = _searches(names, values)
     _check(searches, how)
     check_loggers(log)
     given = plain_values(options)
-    runs = options_of_runs(given, gpus_per_trial)
+    pauses = isinstance(how, Drawing) and how.early_stopping == "on"
+    runs = options_of_runs(given, gpus_per_trial, pauses=pauses)
     base, info, notes = resolve(runs)
     folder = Location.at(out or next_free("runs", f"tune-{searches[0].name}"))
     searching = _Searching(
@@ -118,7 +121,8 @@ def tune(
             (folder / REQUEST).delete()
         raise
     except (KeyboardInterrupt, SystemExit):
-        text = f"the search goes on with the same command and --resume auto --out {folder}"
+        place = shlex.quote(str(folder))
+        text = f"the search goes on with the same command and --resume auto --out {place}"
         listener(Announcement(text))
         raise
 
@@ -138,6 +142,13 @@ def _searches(names: Sequence[str], values: str | None) -> list[Search]:
 
 def _check(searches: Sequence[Search], how: Ablation | Drawing) -> None:
     """Refuse what does not go together."""
+    names = [one.name for one in searches]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"expected searches with names of their own, found two called {name}; name the "
+                "files otherwise"
+            )
     if isinstance(how, Ablation):
         for one in searches:
             if one.axis.scale == "trials":
@@ -146,8 +157,20 @@ def _check(searches: Sequence[Search], how: Ablation | Drawing) -> None:
                     "such as 20 (trials) or 2h"
                 )
     elif len(searches) != 1:
-        names = ", ".join(one.name for one in searches)
-        raise UserError(f"expected one --search for --budget, got {names}")
+        raise UserError(f"expected one --search for --budget, got {', '.join(names)}")
+
+
+def _check_space(space: Mapping[str, Distribution], budget: Budget) -> None:
+    """Refuse to draw more often than there are settings to draw."""
+    if not all(isinstance(one, Choice) for one in space.values()):
+        return
+    settings = math.prod(len(one.ends) for one in space.values())
+    if budget.trials is None or budget.trials > settings:
+        raise UserError(
+            f"expected a budget of at most {settings} trials for {' x '.join(space)}, of which "
+            "there are no more settings; leave out --budget to try them all, or search in ranges "
+            "(--search all)"
+        )
 
 
 def _begin(folder: Location, request: Mapping[str, Any], resume: str) -> bool:
@@ -161,6 +184,10 @@ def _begin(folder: Location, request: Mapping[str, Any], resume: str) -> bool:
     """
     if resume not in ("never", "auto"):
         raise UserError(f"resume must be never or auto, got {resume!r}")
+    if holds_run(folder):
+        raise UserError(
+            f"expected a folder for a search, found a run in {folder}; choose another --out"
+        )
     place = folder / REQUEST
     if place.exists():
         if resume == "never":
@@ -168,7 +195,7 @@ def _begin(folder: Location, request: Mapping[str, Any], resume: str) -> bool:
                 f"expected a new folder, found a search in {folder}; go on with it by --resume "
                 "auto, or choose another --out"
             )
-        stored = yaml.safe_load(place.read_bytes())
+        stored = yaml.safe_load(place.read_bytes()) or {}
         differing = [name for name in request if stored.get(name) != request[name]]
         if differing:
             found = "; ".join(
@@ -219,6 +246,10 @@ class _Searching:
                     f"expected a search that settings can be drawn from for --budget, got "
                     f"{searches[0].name}, whose points are a grid; leave out --budget"
                 )
+            _check_space(space, parse_budget(how.budget))
+            for name, distribution in space.items():
+                for value in distribution.ends:
+                    settled({**self.runs, name: value}, self.info)
             return partial(self._draws, searches[0], space, how)
         first = self.base.condense.seed
         seeds = range(first, first + how.seeds)
@@ -288,11 +319,11 @@ class _Searching:
             stops=stops,
             seed=self.base.condense.seed,
             trials=budget.trials,
-            seconds=_time_left(budget, past),
+            seconds=None if budget.seconds is None else budget.seconds - past.seconds,
         )
         logbook, counts = self._run(
             draws,
-            [base],
+            [base] if _is_left(budget, past, is_complete=(self.folder / SUMMARY).exists()) else [],
             partial(_drawn_result, search.name, self.base.condense.seed),
             total=budget.trials,
             past=past,
@@ -312,7 +343,7 @@ class _Searching:
         total: int | None,
         past: Past = _NEW,
     ) -> tuple[Logbook, tuple[Counts, ...]]:
-        logbook = Logbook(self.folder, begin, self.listener, total=total, spent_s=past.seconds)
+        logbook = Logbook(self.folder, begin, self.listener, total=total, past=past)
         if not lodgers:
             return logbook, ()
         from idm_ray.runtime.trial_rooms import TrialRooms  # noqa: PLC0415 -- Ray is imported
@@ -338,11 +369,10 @@ class _Searching:
         return conclude(found, counts, place)
 
 
-def _time_left(budget: Budget, past: Past) -> float | None:
-    """Seconds of a budget of time that are left to a search; None for any time."""
-    if budget.seconds is None or not past.drawn:
-        return budget.seconds
-    return max(TAKE_IN_S, budget.seconds - past.seconds)
+def _is_left(budget: Budget, past: Past, *, is_complete: bool) -> bool:
+    """Whether anything of a budget is left for a search that goes on."""
+    is_in_time = budget.seconds is None or past.seconds < budget.seconds
+    return not is_complete and is_in_time
 
 
 def _drawn_job(
