@@ -163,3 +163,28 @@ def test_every_run_that_asks_for_what_cannot_be_trained_is_told_the_same_cause()
             Consumer(queue, block).finish()
         causes.append(str(cause.value))
     assert len(set(causes)) == 1
+
+
+class FailsOnce(QueueWorker):
+    """Fails once, in the middle of a block."""
+
+    has_failed = False
+
+    def begin(self, iteration):
+        if iteration == 2 and not FailsOnce.has_failed:
+            FailsOnce.has_failed = True
+            raise OSError("the disk is away")
+        return super().begin(iteration)
+
+
+def test_after_an_error_in_the_middle_the_sequence_is_still_the_same(plan, expected):
+    store = []
+
+    def keep(snapshots):
+        store.append(snapshots)
+        return len(store) - 1
+
+    queue = RecordedQueue(lambda: FailsOnce(plan), keep=keep, recall=store.__getitem__)
+    with pytest.raises(OSError, match="the disk is away"):
+        queue.serve(0, 4, needed=0)
+    assert_same(Consumer(queue, 2).finish(), expected)

@@ -151,3 +151,44 @@ def test_the_list_names_all_searches_and_runs_none(tmp_path):
     assert all(f"│ {name} " in outcome.out for name in SEARCHES)
     assert "│ 4, 6, 8, 11 " in outcome.out
     assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            "--search partition --budget 90m",
+            "expected a budget of at most 3 trials for partition, of which there are no more "
+            "settings; leave out --budget to try them all, or search in ranges (--search all)",
+        ),
+        ("--search partition --values 1,9 --budget 2", "9"),
+        ("--search lr_img --values=-1,1 --budget 2", "lr_img must be above 0, got -1"),
+    ],
+)
+def test_what_would_be_drawn_is_looked_at_before_anything_runs(words, message, tmp_path):
+    assert message in refusal("--out", tmp_path / "search", *words.split())
+    assert not (tmp_path / "search").exists()
+
+
+def test_a_search_goes_on_in_a_folder_that_is_named():
+    assert refusal("--resume", "auto") == (
+        "--resume auto needs --out: the folder of the search that is to go on"
+    )
+
+
+def test_a_file_that_is_called_like_another_search_is_refused(tmp_path):
+    grid = tmp_path / "lambda_reg.yaml"
+    grid.write_text("lambda_reg: [3, 4]\n")
+    assert refusal("--search", "lambda_reg", "--search", grid) == (
+        "expected searches with names of their own, found two called lambda_reg; name the files "
+        "otherwise"
+    )
+
+
+def test_a_folder_with_a_run_is_no_folder_for_a_search(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    outcome = command("tune", "--out", tmp_path)
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1] == (
+        f"idm-ray: expected a folder for a search, found a run in {tmp_path}; choose another --out"
+    )
