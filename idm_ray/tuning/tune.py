@@ -85,6 +85,8 @@ def tune(
     given = plain_values(options)
     runs = options_of_runs(given, gpus_per_trial)
     base, info, notes = resolve(runs)
+    if "data" in given:  # as it is written down; `runs` has it as it is used
+        given["data"] = shown(given["data"])
     folder = Location.at(out or next_free("runs", f"tune-{searches[0].name}"))
     searching = _Searching(
         runs=runs, given=given, base=base, info=info, folder=folder, listener=listener, log=log
@@ -173,7 +175,7 @@ class _Searching:
 
     Attributes:
         runs: options of all runs.
-        given: those of them that the user gave.
+        given: those of them that the user gave, without a password.
         base: the config of a run of them.
         info: of the data.
         folder: of the search.
