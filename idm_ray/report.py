@@ -5,7 +5,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import shlex
-import subprocess
+import subprocess  # nosec B404 # only lists of words, never a shell
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -283,7 +283,7 @@ def _commit() -> str | None:
         # Installed inside somebody else's repository, its commit would say nothing of ours.
         return None
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # nosec B603 B607 # the user's own git, on our own folder
             ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40"],
             capture_output=True,
             text=True,
