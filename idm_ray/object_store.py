@@ -420,4 +420,3 @@ def _missing(shown: str) -> DataError:
     is_s3 = shown.startswith("s3://")
     endpoint = ", and the endpoint (AWS_ENDPOINT_URL) if it is not Amazon's" if is_s3 else ""
     return DataError(f"expected a file or folder at {shown}, found none: check its name{endpoint}")
-
