@@ -17,6 +17,7 @@ from idm_ray.report import statistics
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import read_arrays
 from idm_ray.run import absolute, make_runner, plain_values
+from idm_ray.storage import shown
 from idm_ray.workers import Images
 
 
@@ -25,8 +26,8 @@ class Evaluation:
     """How good a condensed set is.
 
     Attributes:
-        file: the set.
-        data: the source of the images that it was tested on.
+        file: the set, without a password.
+        data: the source of the images that it was tested on, the same way.
         networks: for each network its protocol and the split it was tested on, number of repeats,
             mean and population standard deviation of the accuracy, and the accuracies, as
             fractions.
@@ -71,7 +72,7 @@ def evaluate(
         for name in networks or (card.network,)
     }
     found = {name: _evaluate_network(one, info, images, listener) for name, one in settled.items()}
-    return Evaluation(file=fspath(file), data=fspath(data), networks=found)
+    return Evaluation(file=shown(file), data=shown(data), networks=found)
 
 
 def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:

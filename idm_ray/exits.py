@@ -11,6 +11,7 @@ import click
 
 from idm_ray import interruption
 from idm_ray.errors import IdmRayError, UserError
+from idm_ray.passwords import hide_passwords
 
 # After a signal, with what is finished saved: whoever sent it waits for 10 s, at times.
 CLEAN_UP_WITHIN_S = 9.0
@@ -48,9 +49,9 @@ def run_and_exit(command: click.Command) -> NoReturn:
 def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
     """Say in one line what was wrong, after the traceback if that was asked for."""
     if "--debug" in sys.argv:
-        traceback.print_exception(error)
+        _say(hide_passwords("".join(traceback.format_exception(error)).rstrip()))
     text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    _say(f"idm-ray: {' '.join(text.split())}")
+    _say(f"idm-ray: {hide_passwords(' '.join(text.split()))}")
 
 
 def _say(text: str) -> None:

@@ -131,8 +131,7 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
 
 
 def _images_per_pass(config: RunConfig, image_shape: Sequence[int]) -> int:
-    # A pass, not a password.
-    if config.machine.images_per_pass == "auto":  # nosec B105
+    if config.machine.images_per_pass == "auto":  # nosec B105 # of images
         return max(1, PIXELS_PER_PASS // (image_shape[1] * image_shape[2]))
     return config.machine.images_per_pass
 

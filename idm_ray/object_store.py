@@ -23,6 +23,7 @@ import tenacity
 from idm_ray import interruption
 from idm_ray.errors import DataError, IdmRayError, StorageError
 from idm_ray.local_disk import FileEntry, too_short
+from idm_ray.passwords import hide_passwords
 
 T = TypeVar("T")
 
@@ -58,7 +59,6 @@ _DENIED = re.compile(
     r"UNAUTHENTICATED"
 )
 _ELSEWHERE = re.compile(r"HTTP status 30\d|PERMANENT_REDIRECT|AUTHORIZATION_HEADER_MALFORMED")
-_SECRETS = re.compile(r"(://[^/@:]*:)[^/@]*(?=@)|([?&](?:sig|client_secret)=)[^&]*")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,7 +80,7 @@ class ObjectStore:
 
     def shown(self, path: str) -> str:
         """Return the URI for people: no passwords."""
-        return _hide_secrets(self.address(path))
+        return hide_passwords(self.address(path))
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.shown('')!r})"
@@ -180,7 +180,9 @@ class ObjectStore:
         try:
             return retrying(operation)
         except (OSError, pa.ArrowException) as error:
-            raise _explained(error, self.shown(path)) from error
+            has_password = hide_passwords(str(error)) != str(error)
+            # A traceback would show what is left out here.
+            raise _explained(error, self.shown(path)) from (None if has_password else error)
 
     def _info(self, path: str) -> Any:
         def info() -> Any:
@@ -190,8 +192,12 @@ class ObjectStore:
         return self.patiently(path, info)
 
     def arrow(self, path: str) -> tuple[pa.fs.FileSystem, str]:
-        """The file system for those who do without our retries, and the path in it."""
-        return self._open(path)
+        """The file system for those who do without our retries, and the path in it.
+
+        It works in this process alone, so that nobody writes its credentials down.
+        """
+        filesystem, inner = self._open(path)
+        return filesystem if isinstance(filesystem, _S3) else _Other("", filesystem), inner
 
     def _open(self, path: str) -> tuple[Any, str]:
         """The file system, and the path as it is called there."""
@@ -300,6 +306,25 @@ class _Raw(io.RawIOBase):
         super().close()
 
 
+class _Private:
+    """A file system that stays in its process: pickled, it would tell the credentials.
+
+    Tune keeps pickled copies of all that it is given, beside the results. Out of one comes a file
+    system that holds nothing.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pa.fs.SubTreeFileSystem, (os.devnull, pa.fs.LocalFileSystem())
+
+
+class _S3(_Private, pa.fs.S3FileSystem):  # type: ignore[misc]
+    """Itself, as others treat S3 with care (apache/arrow#32372)."""
+
+
+class _Other(_Private, pa.fs.SubTreeFileSystem):  # type: ignore[misc]
+    """Whatever it is, wrapped: `_Other("", filesystem)`."""
+
+
 @functools.lru_cache(maxsize=64)
 def _filesystem(
     root: str, query: str, environment: tuple[tuple[str, str], ...], patience: Patience
@@ -316,13 +341,18 @@ def _filesystem(
 
 def _s3(
     authority: str, options: dict[str, str], environment: Mapping[str, str], patience: Patience
-) -> tuple[pa.fs.S3FileSystem, str]:
+) -> tuple[_S3, str]:
     """An S3 file system whose requests end in bounded time; made without asking anybody.
 
     Only without a region and an endpoint is Amazon asked where the bucket is.
     """
     credentials, _, bucket = authority.rpartition("@")
     key, _, secret = credentials.partition(":")
+    if ":" in bucket:
+        raise DataError(
+            "expected s3://bucket, or s3://KEY:SECRET@bucket with %2F for each '/' of the secret, "
+            "got a ':' in the name of the bucket"
+        )
     if unknown := set(options) - {"endpoint_override", "region", "scheme", "tls_ca_file_path"}:
         raise DataError(
             "expected endpoint_override, region, scheme or tls_ca_file_path after '?' in an s3:// "
@@ -337,7 +367,7 @@ def _s3(
     if "region" not in options:
         known = "endpoint_override" in options
         options["region"] = "us-east-1" if known else pa.fs.resolve_s3_region(bucket)
-    return pa.fs.S3FileSystem(
+    return _S3(
         access_key=unquote(key) or None,
         secret_key=unquote(secret) or None,
         connect_timeout=patience.connect_timeout_s,
@@ -364,7 +394,7 @@ def _may_pass(error: BaseException) -> bool:
 
 def _explained(error: Exception, shown: str) -> IdmRayError:
     """What to raise instead of pyarrow's error."""
-    reason = _hide_secrets(" ".join(str(error).split()))
+    reason = hide_passwords(" ".join(str(error).split()))
     if _may_pass(error):
         return StorageError(
             f"{shown}: gave up after {PATIENCE.tries} tries ({reason}); check the network and the "
@@ -390,7 +420,3 @@ def _missing(shown: str) -> DataError:
     is_s3 = shown.startswith("s3://")
     endpoint = ", and the endpoint (AWS_ENDPOINT_URL) if it is not Amazon's" if is_s3 else ""
     return DataError(f"expected a file or folder at {shown}, found none: check its name{endpoint}")
-
-
-def _hide_secrets(text: str) -> str:
-    return _SECRETS.sub(r"\1\2***", text)

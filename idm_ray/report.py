@@ -5,7 +5,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import shlex
-import subprocess
+import subprocess  # nosec B404 # only lists of words, never a shell
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from idm_ray import __version__
 from idm_ray.algorithm.model_queue import ModelQueue
 from idm_ray.algorithm.model_start import draw_start
+from idm_ray.passwords import hide_passwords
 from idm_ray.plan import Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import Committed, Evaluated, Progress, Record
@@ -259,18 +260,12 @@ def provenance(plan: Plan, processors: Sequence[str]) -> dict[str, Any]:
             "mean": list(plan.info.mean),
             "std": list(plan.info.std),
         },
-        "command": shlex.join([Path(sys.argv[0]).name, *map(_without_password, sys.argv[1:])]),
+        "command": shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])]),
         "numerics": dataclasses.asdict(plan.numerics),
         "processors": list(processors),
         "versions": _versions(),
         "commit": _commit(),
     }
-
-
-def _without_password(word: str) -> str:
-    """A word of the command line as it may be kept and shown."""
-    name, equals, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-    return name + equals + shown(value) if "://" in word else word
 
 
 def _versions() -> dict[str, str]:
@@ -288,8 +283,7 @@ def _commit() -> str | None:
         # Installed inside somebody else's repository, its commit would say nothing of ours.
         return None
     try:
-        # Whatever git the user has, as in a shell; its words are ours.
-        done = subprocess.run(  # nosec B603 B607
+        done = subprocess.run(  # nosec B603 B607 # the user's own git, on our own folder
             ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40"],
             capture_output=True,
             text=True,

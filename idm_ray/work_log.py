@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from idm_ray.passwords import hide_passwords
+
 # An actor says what it did at most this often, so that the log of a long run stays readable.
 LINE_EVERY_S: Final = 30.0
 
@@ -31,7 +33,7 @@ def json_line(event: str, *, run: str | None, actor: str, iteration: int | None,
     """
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     known = {"time": now, "level": "info", "run": run, "actor": actor, "iteration": iteration}
-    return json.dumps({**known, "event": event, **of}, default=str)
+    return hide_passwords(json.dumps({**known, "event": event, **of}, default=str))
 
 
 def write_line(line: str) -> None:

@@ -1,101 +1,91 @@
-"""`make audit`: asks whether known advisories concern the packages that the project runs with.
+"""Asks for known vulnerabilities of all that the project needs to run; `make audit` runs it.
 
-It ends with 0 if none does, with 1 if one does, and with 3 if nobody could be asked: that is no
-pass. How many packages were looked at is said in each case.
+Exit status: 0 if every package was audited and none is known to be vulnerable, 1 if one is, 3 if
+one could not be audited, as no source of advisories told of it. (`make` itself then exits with 2.)
 """
 
-import importlib.metadata
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
-CLEAN, FOUND, SKIPPED = 0, 1, 3
-# pip-audit asks one of these.
-SERVICES = ("pypi", "osv")
+SOURCES = ("pypi", "osv")
+
+Asked = tuple[Mapping[str, list[dict[str, Any]]], str]
+"""Vulnerabilities of each package that was audited, and why others were not."""
 
 
-def closure(root: str) -> dict[str, str]:
-    """Versions of the installed packages that one needs to run, directly or not, by name."""
-    found: dict[str, str] = {}
-    seen: set[tuple[str, frozenset[str]]] = set()
-    left = [(root, frozenset[str]())]
+def closure(root: str = "idm_ray") -> dict[str, str]:
+    """Versions of all installed packages that a package needs to run, without its own."""
+    versions: dict[str, str] = {}
+    seen, left = set(), [Requirement(root)]
     while left:
-        name, extras = left.pop()
-        if (name, extras) in seen:
-            continue
-        seen.add((name, extras))
-        try:
-            package = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # for another system, or optional
-        if name != root:
-            found[name] = package.version
-        left += _needs(package, extras)
-    return dict(sorted(found.items()))
+        wanted = left.pop()
+        name = canonicalize_name(wanted.name)
+        for extra in ("", *wanted.extras):
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            found = metadata.distribution(name)
+            # Advisories are about public versions: 2.14.1, not 2.14.1+cpu.
+            versions[name] = Version(found.version).public
+            needs = map(Requirement, found.requires or ())
+            left += [
+                need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})
+            ]
+    del versions[canonicalize_name(root)]
+    return versions
 
 
-def _needs(
-    package: importlib.metadata.Distribution, extras: frozenset[str]
-) -> Iterator[tuple[str, frozenset[str]]]:
-    for text in package.requires or ():
-        need = Requirement(text)
-        if need.marker is None or any(
-            need.marker.evaluate({"extra": extra}) for extra in {"", *extras}
-        ):
-            yield canonicalize_name(need.name), frozenset(need.extras)
-
-
-def verdict(answer: str, complaint: str, asked: int) -> tuple[int, str]:
-    """What an answer of pip-audit means: an exit status, and a text.
-
-    Args:
-        answer: its JSON; something else if it could not ask.
-        complaint: what it wrote to standard error.
-        asked: number of packages.
-    """
-    try:
-        packages = json.loads(answer)["dependencies"]
-    except (ValueError, KeyError, TypeError):
-        reason = (complaint.strip().splitlines() or ["no answer"])[-1]
-        return SKIPPED, f"skipped: none of {asked} packages was audited: {reason}"
-    audited = [package for package in packages if "skip_reason" not in package]
-    if not audited:
-        reason = packages[0]["skip_reason"] if packages else "no answer"
-        return SKIPPED, f"skipped: none of {asked} packages was audited: {reason}"
-    lines = [f"{len(audited)} of {asked} packages were audited"]
-    lines += [f"{p['name']}: not audited: {p['skip_reason']}" for p in packages if p not in audited]
-    concerned = [package for package in audited if package["vulns"]]
-    for package in concerned:
-        names = ", ".join(vulnerability["id"] for vulnerability in package["vulns"])
-        lines.append(f"{package['name']} {package['version']}: {names}")
-    return (FOUND if concerned else CLEAN), "\n".join(lines)
-
-
-def main() -> int:
-    """Audit what is installed; returns the exit status."""
-    packages = closure("idm_ray")
+def ask(source: str, packages: Mapping[str, str]) -> Asked:
+    """Have pip-audit ask one source of advisories."""
     with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder, "requirements.txt")
-        listed.write_text("".join(f"{name}=={v}\n" for name, v in packages.items()))
-        words = ["--requirement", str(listed), "--no-deps", "--disable-pip", "--format", "json"]
-        for service in SERVICES:
-            done = subprocess.run(
-                [sys.executable, "-m", "pip_audit", *words, "--vulnerability-service", service],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            status, text = verdict(done.stdout, done.stderr, len(packages))
-            print(f"{service}: {text}")
-            if status != SKIPPED:
-                break
-    return status
+        file = Path(folder, "requirements.txt")
+        file.write_text("".join(f"{name}=={version}\n" for name, version in packages.items()))
+        command = [sys.executable, "-m", "pip_audit", "-r", str(file), "--no-deps", "--disable-pip"]
+        command += ["-s", source, "-f", "json", "--progress-spinner", "off"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        told = json.loads(done.stdout)["dependencies"]
+    except ValueError:
+        return {}, (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    reasons = [one["skip_reason"] for one in told if "vulns" not in one]
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    audited = {canonicalize_name(one["name"]): one["vulns"] for one in told if "vulns" in one}
+    return audited, "".join(reasons[:1]) + more
+
+
+def main(
+    packages: Mapping[str, str] | None = None,
+    ask: Callable[[str, Mapping[str, str]], Asked] = ask,
+) -> int:
+    """Audit, say what came of it, and return the exit status."""
+    packages = closure() if packages is None else packages
+    audited: dict[str, list[dict[str, Any]]] = {}
+    reasons = []
+    for source in SOURCES:
+        if left := {name: packages[name] for name in packages if name not in audited}:
+            found, reason = ask(source, left)
+            audited |= found
+            reasons += [f"{source}: {reason}"] if reason else []
+    for name, vulnerabilities in audited.items():
+        for one in vulnerabilities:
+            print(f"{name} {packages[name]}: {one['id']}, mended in {one['fix_versions']}")
+    print(f"audited {len(audited)} of {len(packages)} packages")
+    if any(audited.values()):
+        return 1
+    if len(audited) < len(packages):
+        print(f"skipped: {'; '.join(reasons)}")
+        return 3
+    return 0
 
 
 if __name__ == "__main__":

@@ -90,17 +90,17 @@ def _expand(written: str) -> list[str]:
 def _count(written: str) -> int:
     """How many names braces stand for, at most: expanding them takes memory for all."""
     done, product = [0], [1]
-    for piece in _PIECES.split(re.sub(r"\\.", "", written)):
-        if piece == "{":
+    for part in _TOKENS.split(re.sub(r"\\.", "", written)):
+        if part == "{":
             done.append(0)
             product.append(1)
-        elif piece == "," and len(done) > 1:
+        elif part == "," and len(done) > 1:
             done[-1] += product[-1]
             product[-1] = 1
-        elif piece == "}" and len(done) > 1:
+        elif part == "}" and len(done) > 1:
             alternatives = done.pop() + product.pop()
             product[-1] *= alternatives
-        elif found := _RANGE.fullmatch(piece):
+        elif found := _RANGE.fullmatch(part):
             product[-1] *= _length(found)
     return done[0] + product[0]
 

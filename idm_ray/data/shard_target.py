@@ -22,7 +22,7 @@ from idm_ray.errors import DataError, UserError
 from idm_ray.local_disk import abandoned_files
 from idm_ray.storage import Location
 
-_SIGN_FILE = "token"
+_TOKEN = "token"  # nosec B105 # name of a file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -133,6 +133,10 @@ def fetch(references: Any) -> Any:
 
 def cause_of(error: BaseException) -> str:
     """What Ray knows of a loss, in a few words; its own text is many lines of where and when."""
-    text = str(error).strip()
+    return f"{cause_in(str(error))} ({type(error).__name__})"
+
+
+def cause_in(text: str) -> str:
+    """The same from Ray's text alone."""
     because = _BECAUSE.search(text)
-    return f"{because[1] if because else text.splitlines()[0]} ({type(error).__name__})"
+    return because[1] if because else text.strip().splitlines()[0]

@@ -5,11 +5,11 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import optuna
-import ray
-from ray import cloudpickle, tune
+from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
@@ -17,8 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from idm_ray import interruption
 from idm_ray.errors import IdmRayError
-from idm_ray.layout import Layout, cut_groups, deal
-from idm_ray.runtime.connection import cause_of
+from idm_ray.runtime.connection import cause_in
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.trial_rooms import TrialRooms
 from idm_ray.searches.job import METRIC, TIME, Job, News, Tell
@@ -244,8 +243,23 @@ class _FindThere:
 
 
 def _trial(config: dict[str, Any], *, work: Work, find: _FindThere) -> None:
-    job, host = find(config)
-    work(job, host, lambda metrics: tune.report(dict(metrics)))
+    try:
+        job, host = find(config)
+        work(job, host, lambda metrics: tune.report(dict(metrics)))
+    except Exception as error:
+        text = " ".join(str(error).split())
+        if not isinstance(error, IdmRayError | OSError):
+            # Not the user's: where to read more.
+            folder = f"{LOGS}/trial-{config['job']}"
+            text = f"{type(error).__name__}: {text} ({folder}/error.txt)"
+        raise TrialFailedError(text) from error
+
+
+class TrialFailedError(Exception):
+    """Why a trial failed, in a line."""
+
+
+_FAILED = f"{TrialFailedError.__module__}.{TrialFailedError.__qualname__}: "
 
 
 class _Numbered(Searcher):
@@ -332,19 +346,16 @@ class _Watch(tune.Callback):
 
 
 def _cause(trial: Trial) -> str:
-    """Why a trial failed, in a line; of an error that is not the user's, where to read more."""
+    """Why a trial failed, in a line.
+
+    From the text that Tune has just written, not from the error that it has pickled beside it: the
+    folder is one of Ray's, which all users of a machine may write to, and to unpickle is to run.
+    """
     if trial.pickled_error_file is None:
         return "its process could not be started"
-    # This process has just written it; where Tune looks for it, it is not yet.
-    with open(trial.pickled_error_file, "rb") as file:
-        error = cloudpickle.load(file)
-    if not isinstance(error, ray.exceptions.RayTaskError):
-        return cause_of(error)
-    text = " ".join(str(error.cause).split())
-    if isinstance(error.cause, IdmRayError | OSError):
-        return text
-    folder = f"{LOGS}/trial-{trial.config['job']}"
-    return f"{type(error.cause).__name__}: {text} ({folder}/error.txt)"
+    _, _, text = Path(trial.error_file).read_text().partition("\n")
+    told = [line for line in text.splitlines() if line.startswith(_FAILED)]
+    return told[-1].removeprefix(_FAILED) if told else cause_in(text)
 
 
 def _of_optuna(distribution: Distribution) -> optuna.distributions.BaseDistribution:

@@ -94,6 +94,8 @@ def tune(
     pauses = isinstance(how, Drawing) and how.early_stopping == "on"
     runs = options_of_runs(given, gpus_per_trial, pauses=pauses)
     base, info, notes = resolve(runs)
+    if "data" in given:  # as it is written down; `runs` has it as it is used
+        given["data"] = shown(given["data"])
     folder = Location.at(out or next_free("runs", f"tune-{searches[0].name}"))
     searching = _Searching(
         runs=runs,
@@ -217,7 +219,7 @@ class _Searching:
 
     Attributes:
         runs: options of all runs.
-        given: those of them that the user gave, as they may be written down.
+        given: those of them that the user gave, without a password.
         base: the config of a run of them.
         info: of the data.
         folder: of the search.

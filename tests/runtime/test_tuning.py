@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,7 @@ from idm_ray.progress import Announcement
 from idm_ray.recorded_queue import Counts
 from idm_ray.results.condensed import read_arrays
 from idm_ray.run import condense
-from idm_ray.runtime.tuning import Draws
+from idm_ray.runtime.tuning import Draws, _cause
 from idm_ray.searches.catalog import SEARCHES
 from idm_ray.searches.job import Job
 from idm_ray.tuning.request import Ablation, Drawing
@@ -266,6 +267,30 @@ def test_a_run_that_fails_shows_its_cause_and_the_others_come_to_their_end(apart
     assert apart.found.found[2].rows[0].causes == (failed.cause,)
     written = pq.read_table(apart.folder / "results.parquet").to_pylist()[-1]
     assert (written["status"], written["cause"]) == ("failed", failed.cause)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (
+            "Failure # 1\nray::train()\nValueError: x\n\n"
+            "idm_ray.runtime.tuning.TrialFailedError: the loss: of 2 (why)\n",
+            "the loss: of 2 (why)",
+        ),
+        (
+            "Failure # 1\nThe actor died unexpectedly.\nThe actor is dead because its node died.\n",
+            "its node died",
+        ),
+        ("Failure # 1\nOut of memory.\nMuch more.\n", "Out of memory."),
+    ],
+)
+def test_a_cause_is_read_from_the_text_and_nothing_is_unpickled(text, cause, tmp_path):
+    (tmp_path / "error.txt").write_text(text)
+    (tmp_path / "error.pkl").write_bytes(b"cos\nabort\n(tR.")
+    trial = SimpleNamespace(
+        error_file=str(tmp_path / "error.txt"), pickled_error_file=str(tmp_path / "error.pkl")
+    )
+    assert _cause(trial) == cause
 
 
 # --- Settings drawn within a budget ---
