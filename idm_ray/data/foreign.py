@@ -34,7 +34,7 @@ _MOST_SHARDS = 100_000
 _REQUESTS = 16
 """At once, to a remote store that is asked for sizes."""
 _RANGE = re.compile(r"\{(?:(-?\d+)\.\.(-?\d+)|([A-Za-z])\.\.([A-Za-z]))(?:\.\.-?(\d+))?\}")
-_PIECES = re.compile(r"(\{[^{},]*\}|[{},])")
+_TOKENS = re.compile(r"(\{[^{},]*\}|[{},])")
 """Braces without others in them, or what opens, parts and closes alternatives."""
 
 

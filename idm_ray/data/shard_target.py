@@ -172,7 +172,7 @@ def begin(plan: Plan, target: Location, *, overwrite: bool) -> None:
 def leave_token(target: Location) -> str:
     """Leave in a folder what tells it from every other one; returns it."""
     token = secrets.token_hex(16)
-    (target / PARTS / _SIGN_FILE).write_text(token)
+    (target / PARTS / _TOKEN).write_text(token)
     return token
 
 
@@ -195,7 +195,7 @@ def check_sight(token: str, places: Sequence[Location], target: Location) -> Non
                 f"read there on node {node}: {remedy}"
             )
     try:
-        found = (target / PARTS / _SIGN_FILE).read_bytes()
+        found = (target / PARTS / _TOKEN).read_bytes()
     except DataError:
         found = b""
     if found != token.encode():

@@ -17,6 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from idm_ray import interruption
 from idm_ray.errors import IdmRayError
+from idm_ray.layout import Layout, cut_groups, deal
 from idm_ray.runtime.connection import cause_in
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.trial_rooms import TrialRooms

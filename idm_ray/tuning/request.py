@@ -10,7 +10,6 @@ from idm_ray.checks import check_types, refuse_unknown
 from idm_ray.config import option_names
 from idm_ray.errors import UserError
 from idm_ray.run import plain_values
-from idm_ray.storage import shown
 
 # Settings are compared on images that nothing was trained on, and that are no test images.
 DEFAULTS: Final[Mapping[str, Any]] = {
@@ -134,14 +133,6 @@ def options_of_runs(
         raise UserError("--gpus-per-trial needs --actors, a number; leave out --actors auto")
     share = gpus_per_trial / (options["actors"] + 1 + pauses)
     return options | {"gpus_per_actor": share if share < 1 else float(int(share))}
-
-
-def without_passwords(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as they may be written down: URIs among them without the passwords in them."""
-    return {
-        name: shown(value) if isinstance(value, str) and "://" in value else value
-        for name, value in options.items()
-    }
 
 
 def check_loggers(names: Sequence[str]) -> None:

@@ -38,7 +38,6 @@ from idm_ray.tuning.request import (
     check_loggers,
     options_of_runs,
     parse_budget,
-    without_passwords,
 )
 from idm_ray.tuning.work import final_report, run_job
 
@@ -99,7 +98,7 @@ def tune(
     folder = Location.at(out or next_free("runs", f"tune-{searches[0].name}"))
     searching = _Searching(
         runs=runs,
-        given=without_passwords(given),
+        given=given,
         base=base,
         info=info,
         folder=folder,

@@ -7,7 +7,6 @@ from idm_ray.tuning.request import (
     check_loggers,
     options_of_runs,
     parse_budget,
-    without_passwords,
 )
 
 
@@ -66,11 +65,3 @@ def test_a_logger_that_there_is_not_is_refused():
     check_loggers([])
     with pytest.raises(UserError, match=r"^unknown logger 'wand'; did you mean 'wandb'"):
         check_loggers(["wand"])
-
-
-def test_what_is_written_down_holds_no_password():
-    given = {"data": "s3://who:secret@bucket/shards?region=eu", "ipc": 1, "classes": "ant,bee"}
-    kept = without_passwords(given)
-    assert "secret" not in str(kept)
-    assert kept["data"].startswith("s3://bucket/shards") or "who" in kept["data"]
-    assert {**kept, "data": given["data"]} == given
