@@ -28,10 +28,14 @@ def prepare_environment() -> None:
 
     A cluster of this process's own gets a token of its own, so that nobody else on the machine
     gets in. Left alone, Ray would keep one in the user's home, which changes how other clusters
-    on this machine are reached.
+    on this machine are reached. And it listens on the loopback interface alone, so that nobody
+    outside of the machine gets as far as the token: what Ray does on macOS and Windows anyway.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    if named_cluster() is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+    if named_cluster() is not None or "ray" in sys.modules:
+        return
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
