@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+QUICK := not slow and not chaos and not gpu
 
-.PHONY: demo test slow chaos lint audit format clean
+.PHONY: demo test test-on-ray test-without-ray slow chaos lint audit format clean
 
 demo: $(INSTALLED)
 	@echo "Condensing handwritten digits to 1 image per class; then, for a quick look, only"
@@ -13,8 +14,16 @@ demo: $(INSTALLED)
 		--repeats 3 --eval-epochs 200 --whole-epochs 10
 	@echo "Look at runs/demo/gallery.png"
 
+# Tests on Ray wait for processes most of the time: all others run beside them.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not chaos and not gpu"
+	@echo "Two halves run side by side, some 10 minutes; each shows what it found when it is done."
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-on-ray test-without-ray
+
+test-on-ray: $(INSTALLED)
+	$(BIN)/python -m pytest -m "ray and $(QUICK)"
+
+test-without-ray: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not ray and $(QUICK)"
 
 slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow

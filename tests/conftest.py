@@ -7,20 +7,6 @@ from idm_ray.object_store import Patience
 from tests.storage_server import Proxy, Store, make_bucket, serve_s3
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(items):
-    """Tests on Ray go first, and all to one of the processes that share the tests.
-
-    There is then one Ray for all of them, and who has the others is done at about the same time.
-    """
-    for item in items:
-        if "tests/runtime/" in item.nodeid:
-            item.add_marker(pytest.mark.ray)
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_decoded_images(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:

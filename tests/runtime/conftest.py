@@ -21,3 +21,9 @@ def cluster(tmp_path_factory):
     )
     yield context
     ray.shutdown()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tests/runtime" in item.nodeid:
+            item.add_marker(pytest.mark.ray)
