@@ -88,7 +88,7 @@ class JobCluster:
             node = subprocess.Popen(
                 [*within, RAY, "start", "--block", *NODE, *words],
                 env=environment,
-                cwd=self.folder,
+                cwd=ROOT,  # where jobs start, too
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -137,8 +137,12 @@ class JobCluster:
         )
 
     def submit(self, name, *words, token=True, wait=True):
-        """Submit a job as a user does: `ray job submit -- python ...`."""
-        options = [f"--submission-id={name}", f"--working-dir={ROOT}"]
+        """Submit a job as a user does: `ray job submit -- python ...`.
+
+        Nothing is uploaded: the nodes share a disk here, and each removes what was uploaded when it
+        does not need it any more, whatever the other is doing there.
+        """
+        options = [f"--submission-id={name}"]
         if not wait:
             options.append("--no-wait")
         return self.ray("job", "submit", *options, "--", sys.executable, *words, token=token)
