@@ -28,7 +28,7 @@ def look_at(sequence):
 def test_fetched_weights_are_read_only_views_of_shared_memory():
     config, info = settled()
     plan = Plan(config=config, info=info, numerics=Numerics())
-    queue = actors.QueueActor.options(num_cpus=0).remote()
+    queue = actors.QueueActor.options(num_cpus=0).remote("a run", "the model queue")
     ray.get(queue.start.remote(plan))
     reference, _ = queue.serve.options(num_returns=2).remote(0, 1, needed=0)
     writeable, owns, refusal = ray.get(look_at.remote(reference))
