@@ -100,7 +100,10 @@ cli.main()
 
 @pytest.mark.parametrize(
     ("signal", "status", "says"),
-    [("SIGINT", 130, "idm-ray: interrupted"), ("SIGTERM", 143, "idm-ray: terminated")],
+    [
+        pytest.param("SIGINT", 130, "idm-ray: interrupted", marks=pytest.mark.slow),
+        ("SIGTERM", 143, "idm-ray: terminated"),
+    ],
 )
 def test_a_signal_ends_a_run_with_its_status_and_one_line(signal, status, says, tmp_path):
     done = run_on_this_cluster(SIGNALLED.format(signal=signal, out=str(tmp_path / "run")))

@@ -190,6 +190,7 @@ def test_a_run_goes_on_with_another_number_of_class_actors_and_without_ray(
     assert_same(folder, undisturbed)
 
 
+@pytest.mark.slow
 def test_networks_that_all_commits_share_are_trained_again(cluster, undisturbed, tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import ray
 from PIL import Image
 
@@ -78,6 +79,7 @@ print(peak_memory_bytes(), max(fetched))
 """
 
 
+@pytest.mark.slow
 def test_the_memory_of_the_driver_does_not_depend_on_the_size_of_the_model(tmp_path):
     for split, name in ((s, n) for s in ("train", "test") for n in "abcd"):
         (tmp_path / split / name).mkdir(parents=True)
