@@ -106,16 +106,17 @@ class JobCluster:
             f"--metrics-export-port={metrics}",
             within=within,
         )
-        wait_until(lambda: self.alive > before, "a second node is there")
+        # One that has just been ended may still count as alive.
+        wait_until(lambda: self.alive - before, "a second node is there")
         return node
 
     @property
     def alive(self):
-        """How many nodes the cluster knows to be alive; none before it answers."""
+        """Ids of the nodes that the cluster takes to be alive; none before it answers."""
         with contextlib.suppress(OSError):
-            nodes = self.ask("nodes?view=summary")["data"]["summary"]
-            return sum(node["raylet"].get("state") == "ALIVE" for node in nodes)
-        return 0
+            nodes = [node["raylet"] for node in self.ask("nodes?view=summary")["data"]["summary"]]
+            return {node["nodeId"] for node in nodes if node.get("state") == "ALIVE"}
+        return set()
 
     def ask(self, path):
         """What the dashboard answers; starting one of Ray's commands takes seconds."""
@@ -194,7 +195,7 @@ def job_cluster():
                 f"--temp-dir={folder}",
                 f"--system-config={IMPATIENT}",
             )
-            wait_until(lambda: cluster.alive == 1, "a head is there")
+            wait_until(lambda: cluster.alive, "a head is there")
             yield cluster
         finally:
             for node in reversed(cluster.nodes):
