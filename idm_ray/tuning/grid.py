@@ -141,3 +141,22 @@ def _with_baselines(trials: Sequence[GridTrial], selection: Selection) -> Iterat
         if trial.job.name in chosen:
             config = config.replace(baselines="on")
         yield replace(trial, job=replace(trial.job, config=config))
+
+
+def ended(result: TrialResult, report: Mapping[str, Any]) -> TrialResult:
+    """The result of a run that is complete."""
+    return replace(
+        result,
+        status="done",
+        accuracies=tuple(report["accuracies"]),
+        seconds=report["seconds"],
+        iterations=report["iteration"],
+    )
+
+
+def as_trial(trial: GridTrial, ran: TrialResult) -> TrialResult:
+    """The result of a run, as that of one of the trials that it is."""
+    blank = trial.result
+    return replace(
+        ran, search=blank.search, label=blank.label, options=blank.options, seed=blank.seed
+    )

@@ -6,9 +6,9 @@ from idm_ray.execution import Standing
 from idm_ray.progress import Announcement
 from idm_ray.searches.job import News
 from idm_ray.storage import Location
+from idm_ray.tuning.drawn import is_left
 from idm_ray.tuning.logbook import Logbook, Past, read_past
 from idm_ray.tuning.request import Budget
-from idm_ray.tuning.tune import _is_left
 from idm_ray.tuning.work import Earlier
 from tests.searches.making import trial
 
@@ -95,10 +95,10 @@ def test_the_time_that_a_search_took_before_it_was_interrupted_counts(tmp_path):
         log(news(0))
     past = read_past(Location.at(tmp_path))
     assert past.seconds == 12.0
-    assert _is_left(Budget(seconds=13.0), past, is_complete=False)
-    assert not _is_left(Budget(seconds=12.0), past, is_complete=False)
-    assert _is_left(Budget(trials=3), past, is_complete=False)
-    assert not _is_left(Budget(trials=3), past, is_complete=True)
+    assert is_left(Budget(seconds=13.0), past, is_complete=False)
+    assert not is_left(Budget(seconds=12.0), past, is_complete=False)
+    assert is_left(Budget(trials=3), past, is_complete=False)
+    assert not is_left(Budget(trials=3), past, is_complete=True)
 
 
 def test_the_first_news_after_an_interruption_loses_nothing(logbook, tmp_path):
