@@ -6,7 +6,9 @@ drivers rather than asking Ray to stop the jobs: a job that was stopped counts a
 driver ended by a signal has failed, and KubeRay tries that again, on another node.
 """
 
+import contextlib
 import os
+import select
 import signal
 import time
 from pathlib import Path
@@ -14,7 +16,6 @@ from pathlib import Path
 # What Ray gives the processes of a submitted job, and no others.
 OF_A_JOB = b"RAY_JOB_CONFIG_JSON_ENV_VAR="
 SHELLS = ("bash", "dash", "sh")
-LOOK_EVERY_S = 0.2
 
 
 def drivers(proc: Path) -> set[int]:
@@ -49,16 +50,22 @@ def stop(wait_s: float, proc: Path = Path("/proc")) -> bool:
         Whether all of them ended within `wait_s` seconds.
     """
     deadline = time.monotonic() + wait_s
-    running = drivers(proc)
-    for pid in running:
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            continue
-    while running & drivers(proc):
-        if time.monotonic() > deadline:
+    ends = select.poll()
+    running = set()
+    for pid in drivers(proc):
+        with contextlib.suppress(ProcessLookupError):
+            # Names this process, and none that gets its number later; readable when it has ended.
+            handle = os.pidfd_open(pid)
+            signal.pidfd_send_signal(handle, signal.SIGTERM)
+            ends.register(handle, select.POLLIN)
+            running.add(handle)
+    while running:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
             return False
-        time.sleep(LOOK_EVERY_S)
+        for handle, _ in ends.poll(1000 * left_s):
+            ends.unregister(handle)
+            running.remove(handle)
     return True
 
 

@@ -19,19 +19,19 @@ SCRIPT = ROOT / "cluster" / "stop_drivers.py"
 OF_A_JOB = {**os.environ, "RAY_JOB_CONFIG_JSON_ENV_VAR": "{}"}
 # A driver that takes a while to commit, and a helper of its own that must not be told.
 DRIVER = """
-import signal, subprocess, sys, time
-sleeper = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
-helper = subprocess.Popen(sleeper, stdout=subprocess.PIPE)
+import signal, subprocess, sys, threading
+waiting = [sys.executable, "-c", "print('up', flush=True); input()"]
+helper = subprocess.Popen(waiting, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 helper.stdout.readline()
 def commit(number, frame):
-    time.sleep({seconds})
+    threading.Event().wait({seconds})
     print("committed", "helper alive" if helper.poll() is None else "helper killed", flush=True)
     helper.kill()
     sys.exit(143)
 signal.signal(signal.SIGTERM, commit)
 print("ready", flush=True)
 while True:
-    time.sleep(0.1)
+    signal.pause()
 """
 
 
