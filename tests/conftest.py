@@ -3,7 +3,7 @@
 import pytest
 
 from idm_ray.data import node_cache
-from idm_ray.object_store import Patience
+from idm_ray.object_filesystem import Patience
 from tests.storage_server import Proxy, Store, make_bucket, serve_s3
 
 

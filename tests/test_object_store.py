@@ -9,7 +9,8 @@ import pytest
 
 from idm_ray import object_store
 from idm_ray.errors import DataError, StorageError
-from idm_ray.object_store import READ_BLOCK_BYTES, Patience
+from idm_ray.object_filesystem import Patience, open_filesystem
+from idm_ray.object_store import READ_BLOCK_BYTES
 from idm_ray.storage import Location
 
 # Three parts of an upload: pyarrow sends 10 MiB at a time.
@@ -167,7 +168,7 @@ def test_any_other_uri_that_pyarrow_opens_is_used_the_same_way():
 
 
 def test_google_s_own_tries_end_soon():
-    filesystem, _ = object_store._filesystem("gs://anonymous@bucket", "", (), Patience())
+    filesystem, _ = open_filesystem("gs://anonymous@bucket", "", Patience())
     _, (options,) = filesystem.__reduce__()
     assert options["retry_time_limit"].total_seconds() == Patience().silence_timeout_s
 

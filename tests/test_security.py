@@ -202,7 +202,7 @@ def test_a_search_writes_down_no_password_and_goes_on_without_it(tmp_path, monke
     write_shards("digits", out=data, local=True)
     # What becomes best.yaml, without the runs.
     monkeypatch.setattr(
-        tuning._Searching, "ready", lambda asked, *of: lambda: (asked.given, asked.runs)
+        tuning.Searching, "ready", lambda asked, *of: lambda: (asked.given, asked.runs)
     )
     asked = {"out": tmp_path / "search", "classes": "0,1"}
     written, used = tuning.tune(data=data, **asked)

@@ -34,8 +34,6 @@ _SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
 }
 
-_STATE = ("experiment_state", "basic-variant-state", "search_gen_state", "searcher-state")
-
 LOGS = "logs"
 """Folder of what Tune writes, TensorBoard's events among it, below that of the search."""
 
@@ -194,18 +192,7 @@ def run_trials(
             callbacks=[_Watch(told), *callbacks],
         ),
     )
-    try:
-        tuner.fit()
-    finally:
-        _forget_state(storage / LOGS)
-
-
-def _forget_state(logs: Location) -> None:
-    """Remove what Tune keeps to go on from: nobody does, and how the store is reached is in it."""
-    for file in logs.files():
-        name = file.path.rpartition("/")[2]
-        if name == "tuner.pkl" or name.startswith(_STATE):
-            (logs / name).delete()
+    tuner.fit()
 
 
 class _Find:
