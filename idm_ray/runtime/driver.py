@@ -17,43 +17,34 @@ from idm_ray.checkpoints.saving import Saving
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.errors import ActorLostError
-from idm_ray.layout import (
-    check_numerics,
-    choose_numerics,
-    compiling_notes,
-    compiling_pays,
-    crew_of,
-    cut_groups,
-    lay_out,
-)
+from idm_ray.layout import lay_out
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.monitoring import Export
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import (
     Announcement,
-    Collector,
     Committed,
     Evaluated,
     Record,
     RunnerEvent,
-    first_reports,
 )
 from idm_ray.results.card import Card
 from idm_ray.runtime import actors
 from idm_ray.runtime.commits import Commits
-from idm_ray.runtime.connection import InputLostError, connect, fetch
+from idm_ray.runtime.connection import InputLostError, fetch
+from idm_ray.runtime.copies import Copies, gathered
 from idm_ray.runtime.evaluations import Evaluations, LostEvaluation
 from idm_ray.runtime.failures import Failures, TooManyLostError
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.keeper import Keeper, beside_the_driver
-from idm_ray.runtime.loop import Loop, Start
+from idm_ray.runtime.loop import loop_from
 from idm_ray.runtime.metrics import Exporter
-from idm_ray.runtime.placement import Reservation, may_have_room
+from idm_ray.runtime.placement import may_have_room
 from idm_ray.runtime.pretraining import pretrained_set
-from idm_ray.runtime.snapshots import Snapshots
-from idm_ray.runtime.surroundings import describe, inspect, resources
-from idm_ray.runtime.team import Loaded, SeatsLostError, Team
+from idm_ray.runtime.seating import seat
+from idm_ray.runtime.surroundings import resources
+from idm_ray.runtime.team import Loaded, SeatsLostError
 from idm_ray.workers import Images
 
 # The last commit of a run is waited for: evaluation can take very long.
@@ -87,55 +78,19 @@ class RayRunner:
         numerics: Numerics | None = None,
         host: Host | None = None,
     ) -> None:
-        own_cluster = connect()
-        groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
-        there = resources()
-        if host is None:
-            layout = lay_out(config.machine, num_groups=len(groups), **there)
-        else:
-            layout, numerics = host.layout, numerics or host.numerics
-        own_room = partial(
-            Reservation,
-            placement=config.machine.placement,
-            wait_s=config.machine.wait_s,
-            may_grow=not own_cluster,
-        )
-        self._team = Team(
-            layout,
-            own_room if host is None else host.lodge,
-            config.machine,
-            num_groups=len(groups),
-            shared_queue=host and host.queue,
-        )
-        try:
-            compiling = compiling_pays(config.machine, pixels)
-            found = inspect(self._team.seats, config, info, compiling=compiling)
-            numerics = numerics or choose_numerics(
-                config.machine, found, threads=layout.threads, pixels=pixels
-            )
-            check_numerics(numerics, found)
-        except BaseException:
-            self._team.release()
-            raise
-        self.plan = Plan(config=config, info=info, numerics=numerics)
-        self.crew = crew_of(layout, groups, cpus=there["cpus"], gpus=there["gpus"])
-        self.processors = tuple(sorted({c.name for c in found}))
-        self.where = describe(layout, found, own_cluster)
-        self.notes = (
-            *layout.notes,
-            self.where,
-            *compiling_notes(config.machine, found, pixels=pixels),
-        )
+        seated = seat(config, info, pixels=pixels, numerics=numerics, host=host)
+        self.plan = Plan(config=config, info=info, numerics=seated.numerics)
+        self.crew = seated.crew
+        self.processors, self.where, self.notes = seated.processors, seated.where, seated.notes
         self.record = Record()
+        self._team = seated.team
         self._has_own_queue = host is None or host.queue is None
-        self._pauses = sorted(marks) if host else []
-        self._marks = marks
-        self._evaluations = Evaluations(self.plan, layout)
+        self._evaluations = Evaluations(self.plan, self._team.layout)
+        self._copies = Copies(marks, self._evaluations, pauses=host is not None)
         self._failures = Failures(config.machine.max_failures)
         self._images: Any = None
         self._pretrained: dict[int, Any] = {}
         self._loaded: Loaded | None = None
-        self._forgotten: set[int] = set()
         self._logs = ""
         self._saving: Saving
         self._keeper: Keeper | None = None
@@ -234,7 +189,7 @@ class RayRunner:
 
     def _iterate(self, began: float) -> Generator[RunnerEvent, None, bool]:
         """Go through the iterations; whether all are finished, or there is room to grow."""
-        loop, collector = self._loop()
+        loop, collector = loop_from(self._saving.last, self.plan, self._team, told=self.record.told)
         assert self._keeper is not None, "restore comes first"
         self._commits = Commits(
             self._saving,
@@ -246,7 +201,7 @@ class RayRunner:
         reported = time.perf_counter()
         busy = self.record.busy
         while not loop.complete:
-            until = self._until()
+            until = self._copies.until(self.plan.config.condense.iterations, self.record.evaluated)
             loop.step(until)
             self.record.seconds = time.perf_counter() - began
             self.record.busy = busy + loop.busy
@@ -268,44 +223,14 @@ class RayRunner:
 
     def _end(self, began: float) -> Iterator[RunnerEvent]:
         """What the actors still have to give when all iterations are finished."""
-        self._submit_copies(self.plan.config.condense.iterations)
+        self._hand_copies_on(self.plan.config.condense.iterations)
         images, peak = self._team.fetch_images()
-        self._images, gathered = _gathered(images)
-        fetch(gathered)
+        self._images, are_there = gathered(images)
+        fetch(are_there)
         peak += peak_memory_bytes()
         self.record.seconds = time.perf_counter() - began
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak)
         yield from self.commit(within_s=LAST_COMMIT_WITHIN_S)
-
-    def _loop(self) -> tuple[Loop, Collector]:
-        commit = self._saving.last
-        iterations, assignment = self.plan.config.condense.iterations, self._team.layout.assignment
-        at = [g.iteration for g in commit.groups] if commit else [0] * len(self.plan.groups)
-        *handles, queue = self.processes
-        collector = Collector(
-            iterations=iterations,
-            starts=first_reports(at, iterations),
-            num_workers=len(handles),
-            at=min(at),
-            told=self.record.told,
-        )
-        loop = Loop(
-            [
-                Start(handle, min(at[group] for group in own))
-                for handle, own in zip(handles, assignment, strict=True)
-            ],
-            Snapshots(queue, iterations, first=commit.queue.iteration if commit else 0),
-            collector,
-            hang_timeout_s=self.plan.config.machine.hang_timeout_s,
-        )
-        return loop, collector
-
-    def _until(self) -> int:
-        """The iteration to go up to: the end, or where whoever hosts the run may end it."""
-        for mark in self._pauses:
-            if any(job not in self.record.evaluated for job in self._marks[mark]):
-                return mark
-        return self.plan.config.condense.iterations
 
     def _evaluate_copies(self, iteration: int, *, wait_for: bool) -> Iterator[RunnerEvent]:
         """Have copies evaluated that every actor has made by now.
@@ -317,26 +242,15 @@ class RayRunner:
         Raises:
             ActorLostError: copies are lost, and so is whoever made them.
         """
-        self._submit_copies(iteration)
+        self._hand_copies_on(iteration)
         for event in self._evaluations.finished(wait_for=wait_for):
             if isinstance(event, LostEvaluation) and isinstance(event.loss, InputLostError):
                 raise event.loss
             # A lost one is submitted again.
             yield self._noted(event)
 
-    def _submit_copies(self, iteration: int) -> None:
-        """Submit what is not being evaluated yet; copies that nobody needs are forgotten."""
-        for mark, jobs in self._marks.items():
-            if mark > iteration or mark in self._forgotten:
-                continue
-            left = [job for job in jobs if job not in self.record.evaluated]
-            if not left:
-                self._forgotten.add(mark)
-                for actor in self._team.class_actors:
-                    actor.forget.remote(mark)
-            elif waiting := [job for job in left if job not in self._evaluations.under_way]:
-                copies = [actor.copies.remote(mark) for actor in self._team.class_actors]
-                self._evaluations.submit(waiting, _gathered(copies)[0])
+    def _hand_copies_on(self, iteration: int) -> None:
+        self._copies.hand_on(self._team, iteration, self.record.evaluated)
 
     def _results(self) -> Iterator[RunnerEvent]:
         """All results that are still to come, when nobody condenses any more."""
@@ -375,7 +289,7 @@ class RayRunner:
                 yield from self._go_back()
             else:
                 self._loaded = None  # they have it
-                self._forgotten = set()
+                self._copies.start_over()
                 self._logs = self._team.log_folder
                 yield Announcement(self._team.describe())
                 return
@@ -411,12 +325,3 @@ class RayRunner:
         yield Announcement(f"the cluster has room for more: {num_actors} class actors from now on")
         yield from self._go_back()
         yield from self._start_team()
-
-
-def _gathered(parts: Sequence[Any]) -> tuple[Any, Any]:
-    """References to all images and to what says that they are there.
-
-    On the driver's node: no other node's end takes them away.
-    """
-    images, gathered = beside_the_driver(actors.gather_images).remote(*parts)
-    return images, gathered

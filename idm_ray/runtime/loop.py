@@ -8,11 +8,14 @@ from typing import Any
 
 import ray
 
+from idm_ray.checkpoints.commit import Commit
 from idm_ray.errors import ActorLostError
 from idm_ray.pace import CALLS_PER_ACTOR, iterations_per_call, stragglers
-from idm_ray.progress import Busy, Collector
+from idm_ray.plan import Plan
+from idm_ray.progress import Busy, Collector, first_reports
 from idm_ray.runtime.connection import fetch, wait
 from idm_ray.runtime.snapshots import Block, Snapshots
+from idm_ray.runtime.team import Team
 
 # Computing by which a class actor is judged slow: enough that hiccups do not matter.
 JUDGED_S = 30.0
@@ -184,6 +187,35 @@ class Loop:
         actor.judged_s += report.busy_s
         actor.judged_classes += sum(group.matching.size for group in report.groups)
         self._collector.add_worker(report)
+
+
+def loop_from(
+    commit: Commit | None, plan: Plan, team: Team, *, told: int
+) -> tuple[Loop, Collector]:
+    """The loop of a run, and what it tells.
+
+    Args:
+        commit: that everybody has gone back to; None: to the beginning.
+        plan: of the run.
+        team: all of it started.
+        told: iterations that were reported before.
+    """
+    iterations, hang_timeout_s = plan.config.condense.iterations, plan.config.machine.hang_timeout_s
+    at = [group.iteration for group in commit.groups] if commit else [0] * len(plan.groups)
+    *handles, queue = team.processes
+    collector = Collector(
+        iterations=iterations,
+        starts=first_reports(at, iterations),
+        num_workers=len(handles),
+        at=min(at),
+        told=told,
+    )
+    starts = [
+        Start(handle, min(at[group] for group in own))
+        for handle, own in zip(handles, team.layout.assignment, strict=True)
+    ]
+    snapshots = Snapshots(queue, iterations, first=commit.queue.iteration if commit else 0)
+    return Loop(starts, snapshots, collector, hang_timeout_s=hang_timeout_s), collector
 
 
 class Watch:
