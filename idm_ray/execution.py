@@ -160,7 +160,7 @@ class Execution:
         self._folder = folder
         self._saving = saving
         self._listener = listener
-        self._monitor = Monitor(runner.enter(folder.place.name))
+        self._monitor = Monitor(runner.enter(folder.name))
         self._log: MetricsLog
         self._began = 0.0
         self._knows_last = False
@@ -188,7 +188,7 @@ class Execution:
 
     def _run(self) -> Finished:
         runner, folder = self._runner, self._folder
-        self._listener(Entered(folder.place.name))
+        self._listener(Entered(folder.name))
         self._monitor.start()
         if folder.remote:
             self._say(f"until it is uploaded, the run is in {folder.path}")

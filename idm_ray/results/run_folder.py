@@ -161,6 +161,11 @@ class RunFolder:
         return self.remote or self.path
 
     @property
+    def name(self) -> str:
+        """What the run is called: as its folder is."""
+        return self.remote.name if self.remote else self.path.resolve().name
+
+    @property
     def is_complete(self) -> bool:
         """Whether the run has come to its end; of a remote one, when it was opened."""
         return self.summary_path.exists()

@@ -7,12 +7,11 @@ from typing import Any
 
 import ray
 
-from idm_ray import workers
+from idm_ray import real_images, workers
 from idm_ray.algorithm.model_server import Snapshot
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.machine import Capabilities, look_around
-from idm_ray.real_images import check_data, look_for_data
 from idm_ray.results import outcome
 from idm_ray.work_log import WorkLog
 
@@ -104,7 +103,7 @@ def _standard_error() -> str:
 
 def _inspect_place(config: RunConfig, info: DatasetInfo, compiling: bool) -> Capabilities:
     """What a process at this place can compute with; makes its node decode the data if need be."""
-    check_data(config, info)
+    real_images.check_data(config, info)
     assigned = bool(ray.get_gpu_ids())
     return look_around(config.machine.device, gpu_assigned=assigned, compiling=compiling)
 
@@ -117,7 +116,7 @@ _remote: Any = ray.remote
 ClassActor: Any = _remote(concurrency_groups={ASIDE: 1})(_ClassActor)
 QueueActor: Any = _remote(concurrency_groups={ASIDE: 1})(_QueueActor)
 inspect_place: Any = _remote(_inspect_place)
-node_sees_data: Any = _remote(look_for_data)
+look_for_data: Any = _remote(real_images.look_for_data)
 evaluate: Any = _remote(max_retries=0)(workers.evaluate)
 pretrain: Any = _remote(workers.pretrain)
 # The second result is for who only wants to know when the first is there.

@@ -44,9 +44,7 @@ class Reservation:
         ResourceError: the cluster cannot give what is asked; names wanted and available.
     """
 
-    def __init__(
-        self, layout: Layout, *, placement: str = "pack", wait_s: float, may_grow: bool
-    ) -> None:
+    def __init__(self, layout: Layout, *, placement: str, wait_s: float, may_grow: bool) -> None:
         actor = needs_of(layout)
         # The queue takes no CPU of the cluster, so that a run fits on a single one. It takes its
         # own share of a GPU; without one it sits beside the first actor, where the data are.

@@ -19,7 +19,7 @@ from idm_ray.layout import (
 from idm_ray.runtime.connection import connect
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.placement import Reservation
-from idm_ray.runtime.surroundings import describe, inspect, resources
+from idm_ray.runtime.surroundings import describe, inspect, look_everywhere, resources
 from idm_ray.runtime.team import Team
 
 
@@ -71,6 +71,7 @@ def seat(
     groups = cut_groups(info.num_classes, int(config.condense.classes_per_group))
     there = resources()
     if host is None:
+        look_everywhere(config.data)
         layout = lay_out(machine, num_groups=len(groups), **there)
     else:
         layout, numerics = host.layout, numerics or host.numerics

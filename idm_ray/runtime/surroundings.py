@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from idm_ray.config import RunConfig
+from idm_ray.config import DataConfig, RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import Layout
 from idm_ray.machine import Capabilities
@@ -17,24 +17,32 @@ from idm_ray.runtime.placement import Seat
 def inspect(
     seats: Sequence[Seat], config: RunConfig, info: DatasetInfo, *, compiling: bool
 ) -> list[Capabilities]:
-    """Look around at every seat, and for the data on every node.
+    """Look around at every seat.
 
     Raises:
-        DataError: a node cannot see the data, or sees others.
+        DataError: the data cannot be seen from one, or are others there.
     """
     looks = [
         actors.inspect_place.options(**seat.options).remote(config, info, compiling)
         for seat in seats
     ]
-    # Evaluations may come to run on nodes that have no seat.
-    glances = [
-        actors.node_sees_data.options(num_cpus=0, scheduling_strategy=there).remote(config.data)
-        for there in _other_nodes()
-    ]
     # All of them end before the first error is raised: it gives their seats away.
-    wait([*glances, *looks], num_returns=len(glances) + len(looks))
-    fetch(glances)
+    wait(looks, num_returns=len(looks))
     return list(fetch(looks))
+
+
+def look_everywhere(data: DataConfig) -> None:
+    """Make sure that every node sees the data: evaluations may come to run on any.
+
+    Raises:
+        DataError: one cannot; names it.
+    """
+    fetch(
+        [
+            actors.look_for_data.options(num_cpus=0, scheduling_strategy=there).remote(data)
+            for there in _other_nodes()
+        ]
+    )
 
 
 def _other_nodes() -> Iterator[NodeAffinitySchedulingStrategy]:

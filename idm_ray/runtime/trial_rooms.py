@@ -25,7 +25,7 @@ from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.placement import Seat, make_sure_of
 from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.shared_queue import SharedQueue
-from idm_ray.runtime.surroundings import resources
+from idm_ray.runtime.surroundings import look_everywhere, resources
 from idm_ray.searches.job import Job
 
 
@@ -39,10 +39,13 @@ class TrialRooms:
 
     Raises:
         ResourceError: the cluster has no room for one of the trials beside the shared queues.
+        DataError: a node cannot see the data.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         own_cluster = connect()
+        for data in {job.config.data: None for job in jobs}:
+            look_everywhere(data)
         self._queues: dict[tuple[str, Numerics], Any] = {}
         layouts = {job.name: _lay_out(job) for job in jobs}
         num_queues = len({job.queue_key for job in jobs} - {None})

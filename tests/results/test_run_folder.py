@@ -175,3 +175,11 @@ def test_the_next_free_folder_has_the_smallest_number(tmp_path):
     (tmp_path / "runs" / "digits-idm-ipc1-1").mkdir(parents=True)
     (tmp_path / "runs" / "digits-idm-ipc1-3").mkdir()
     assert next_free(tmp_path / "runs", "digits-idm-ipc1") == tmp_path / "runs/digits-idm-ipc1-2"
+
+
+def test_a_run_is_called_like_its_folder_however_that_is_written(tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "there")
+    for written in (".", "../there", tmp_path / "there"):
+        with RunFolder.create(written, overwrite=True) as folder:
+            assert folder.name == "there"
