@@ -35,13 +35,11 @@ _OPTIONS = (
     click.option(
         "--searcher",
         type=click.Choice(["tpe", "random"]),
-        default="tpe",
         help="How settings are drawn: near the best so far, or at random. [tpe]",
     ),
     click.option(
         "--early-stopping",
         type=click.Choice(["on", "off"]),
-        default="on",
         help="Stop drawn trials that are worse than two thirds of the others. [on]",
     ),
     click.option("--list", "listing", is_flag=True, help="Show the named searches, and run none."),
@@ -84,8 +82,11 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     log_format = given.pop("log_format")
     own = {name: given.pop(name) for name in _OWN}
     own["search"] = own["search"] or _DEFAULT_SEARCH
-    drawing = {name: given.pop(name) for name in _OF_DRAWING}
-    if drawing["budget"] is not None and seeds is not None:
+    drawing = {name: value for name in _OF_DRAWING if (value := given.pop(name)) is not None}
+    if drawing and "budget" not in drawing:
+        name = next(iter(drawing)).replace("_", "-")
+        raise UserError(f"expected --budget with --{name}, which says how settings are drawn")
+    if drawing and seeds is not None:
         raise UserError(
             "expected --seeds or --budget, got both: drawn settings are tried once each, with "
             "--seed; leave one out"
@@ -101,11 +102,7 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     if listing:
         shown.show(searches_table(listed(**options)))
         return
-    how = (
-        Drawing(**drawing)
-        if drawing["budget"] is not None
-        else Ablation(seeds=seeds or DEFAULT_SEEDS)
-    )
+    how = Drawing(**drawing) if drawing else Ablation(seeds=seeds or DEFAULT_SEEDS)
     try:
         found = tune(how=how, listener=shown, **own, **options)
     finally:

@@ -192,3 +192,11 @@ def test_a_folder_with_a_run_is_no_folder_for_a_search(tmp_path):
     assert outcome.err.splitlines()[-1] == (
         f"idm-ray: expected a folder for a search, found a run in {tmp_path}; choose another --out"
     )
+
+
+@pytest.mark.parametrize("words", ["--searcher random", "--early-stopping off"])
+def test_how_settings_are_drawn_is_said_of_a_budget_alone(words):
+    flag = words.split()[0]
+    assert refusal(*words.split()) == (
+        f"expected --budget with {flag}, which says how settings are drawn"
+    )

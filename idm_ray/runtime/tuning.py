@@ -37,6 +37,9 @@ _SETTINGS = {
 LOGS = "logs"
 """Folder of what Tune writes, TensorBoard's events among it, below that of the search."""
 
+# What is told of a trial in the logs beside its number and what is drawn.
+_TOLD = "setting"
+
 # Random trials before the searcher has an opinion.
 _RANDOM_TRIALS = 6
 
@@ -53,15 +56,25 @@ class Tried(Protocol):
     def lodger(self, number: int) -> Job:
         """A job with the room of that trial."""
 
+    @property
+    def titles(self) -> Sequence[str]:
+        """What trials are called in the logs; empty: by their numbers."""
+
     def tuner_options(self) -> dict[str, Any]:
         """How Tune goes about it: arguments of `tune.TuneConfig` and `param_space`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """Every job once, to its end."""
+    """Every job once, to its end.
+
+    Attributes:
+        jobs: to run.
+        settings: what is told of each in the logs: its options and its seed.
+    """
 
     jobs: tuple[Job, ...]
+    settings: tuple[Mapping[str, Any], ...]
 
     def job(self, number: int, drawn: Mapping[str, Any]) -> Job:
         """The job of that number."""
@@ -71,9 +84,17 @@ class Grid:
         """The job itself."""
         return self.jobs[number]
 
+    @property
+    def titles(self) -> Sequence[str]:
+        """As the folders of their runs are."""
+        return [job.name.rpartition("/")[2] for job in self.jobs]
+
     def tuner_options(self) -> dict[str, Any]:
         """The numbers as a grid, first come first served."""
-        return {"param_space": {"job": tune.grid_search(list(range(len(self.jobs))))}}
+        settings = self.settings  # alone: Tune keeps what it is given, and jobs know passwords
+        numbers = tune.grid_search(list(range(len(settings))))
+        told = tune.sample_from(lambda config: dict(settings[config["job"]]))
+        return {"param_space": {"job": numbers, _TOLD: told}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +130,11 @@ class Draws:
     def lodger(self, number: int) -> Job:
         """The base: drawn options change no room."""
         return self.base
+
+    @property
+    def titles(self) -> Sequence[str]:
+        """None: nobody knows yet what is drawn."""
+        return ()
 
     def tuner_options(self) -> dict[str, Any]:
         """Optuna draws, and ASHA stops what is not in the best third at a rung."""
@@ -171,16 +197,16 @@ def run_trials(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     find = _Find(tried, rooms)
     trainable = tune.with_resources(
-        tune.with_parameters(_trial, work=work, find=find.there()),
+        tune.with_parameters(_trial, work=work, find=find.there(), titles=tried.titles),
         find.room,
     )
-    options = tried.tuner_options()
+    options, titles = tried.tuner_options(), tried.titles
     filesystem, path = storage.arrow()
     tuner = tune.Tuner(
         trainable,
         param_space=options.pop("param_space"),
         tune_config=tune.TuneConfig(
-            trial_dirname_creator=lambda trial: f"trial-{trial.config['job']}",
+            trial_dirname_creator=lambda trial: _title(titles, trial.config),
             # Who searches knows it from the searcher.
             **({"metric": METRIC, "mode": "max"} | options),
         ),
@@ -218,19 +244,28 @@ def _of_job(layout: Layout, job: Job) -> Layout:
     return deal(layout, layout.actors, len(cut_groups(job.info.num_classes, size)))
 
 
+def _of_config(config: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Number and drawn options of a trial."""
+    return config["job"], {n: v for n, v in config.items() if n not in ("job", _TOLD)}
+
+
 class _FindThere:
     def __init__(self, tried: Tried, hosts: Mapping[str, Host]) -> None:
         self._tried, self._hosts = tried, hosts
 
     def __call__(self, config: Mapping[str, Any]) -> tuple[Job, Host]:
-        drawn = dict(config)
-        number = drawn.pop("job")
+        number, drawn = _of_config(config)
         host = self._hosts[self._tried.lodger(number).name]
         job = self._tried.job(number, drawn)
         return job, dataclasses.replace(host, layout=_of_job(host.layout, job))
 
 
-def _trial(config: dict[str, Any], *, work: Work, find: _FindThere) -> None:
+def _title(titles: Sequence[str], config: Mapping[str, Any]) -> str:
+    """What a trial is called in the logs."""
+    return titles[config["job"]] if titles else f"trial-{config['job']}"
+
+
+def _trial(config: dict[str, Any], *, work: Work, find: _FindThere, titles: Sequence[str]) -> None:
     try:
         job, host = find(config)
         work(job, host, lambda metrics: tune.report(dict(metrics)))
@@ -238,8 +273,7 @@ def _trial(config: dict[str, Any], *, work: Work, find: _FindThere) -> None:
         text = " ".join(str(error).split())
         if not isinstance(error, IdmRayError | OSError):
             # Not the user's: where to read more.
-            folder = f"{LOGS}/trial-{config['job']}"
-            text = f"{type(error).__name__}: {text} ({folder}/error.txt)"
+            text = f"{type(error).__name__}: {text} ({LOGS}/{_title(titles, config)}/error.txt)"
         raise TrialFailedError(text) from error
 
 
@@ -328,8 +362,7 @@ class _Watch(tune.Callback):
             self._tell(trial, "stopped")
 
     def _tell(self, trial: Trial, status: Any, metrics: Any = None, cause: str = "") -> None:
-        drawn = dict(trial.config)
-        number = drawn.pop("job")
+        number, drawn = _of_config(trial.config)
         self._told(News(number=number, drawn=drawn, status=status, metrics=metrics, cause=cause))
 
 

@@ -83,7 +83,13 @@ class Searching:
 
         by_name = {trial.job.name: trial for trial in reversed(trials)}
         logbook, counts = self._run(
-            Grid(jobs=tuple(left)),
+            Grid(
+                jobs=tuple(left),
+                settings=tuple(
+                    {**trial.point.options, "seed": trial.seed}
+                    for trial in (by_name[job.name] for job in left)
+                ),
+            ),
             left,
             lambda number, drawn: by_name[left[number].name].result,
             total=len(left),

@@ -102,11 +102,11 @@ def rows_of(asked):
     ]
 
 
-def assert_like_plain_runs(asked, folder):
+def assert_like_plain_runs(asked, folder, **more):
     """Images and accuracies of all trials that are done, against runs without any search."""
     done = {result.folder: result for result in asked.results if result.status == "done"}
     for number, result in enumerate(done.values()):
-        options = {**RUNS, **result.options, "seed": result.seed, "local": True}
+        options = {**RUNS, **more, **result.options, "seed": result.seed, "local": True}
         plain = condense(
             out=folder / str(number),
             val_fraction=0.2,
@@ -161,6 +161,14 @@ def test_a_search_leaves_tables_figures_and_the_best_setting(shared):
     assert summary["best"] == {"search": search.name, "label": row.label, "options": row.options}
     assert row.mean == max(one.mean for one in shared.found.found[0].rows)
     assert summary["shared_queues"] == [{"trained": 5, "served": 10}] * 2
+
+
+def test_the_logs_say_what_each_run_is(shared):
+    for number, weight in enumerate((0, 0.5)):
+        for seed in (0, 1):
+            there = shared.folder / "logs" / f"lambda_reg-{number}-seed{seed}"
+            told = json.loads((there / "params.json").read_text())
+            assert told["setting"] == {"lambda_reg": weight, "seed": seed}
 
 
 def test_the_best_setting_is_tested_on_test_images_once_for_each_seed(shared):
@@ -339,6 +347,18 @@ def test_a_trial_s_copies_are_evaluated_before_it_goes_on(drawn):
 def test_drawn_trials_share_a_queue_that_is_asked_for_no_more_than_they_needed(drawn):
     served = sum(result.iterations for result in drawn.results)
     assert drawn.found.queues == (Counts(trained=9, served=served),)
+
+
+def test_drawn_tiles_may_cut_the_classes_into_other_groups(tmp_path):
+    # 5 groups without tiles, 10 with: more tiles than go through in one pass.
+    groups = {"classes_per_group": "auto", "images_per_pass": 4, "actors": 2}
+    asked = ask(
+        tmp_path / "search",
+        search=write_searches(tmp_path, partition=[2]),
+        how=Drawing(budget="1", early_stopping="off"),
+        **{**RUNS, **groups},
+    )
+    assert assert_like_plain_runs(asked, tmp_path, **groups) == 1
 
 
 def test_what_trials_told_is_written_down_as_it_is_told(drawn):

@@ -31,7 +31,7 @@ def test_a_search_lies_in_a_bucket_and_goes_on_there(s3_server):
     }
     for number in (0, 1):
         assert f"trials/lambda_reg-{number}-seed0/condensed.parquet" in names
-        assert any(name.startswith(f"logs/trial-{number}/events.out") for name in names)
+        assert any(name.startswith(f"logs/lambda_reg-{number}-seed0/events.out") for name in names)
     assert PASSWORD not in str(tuned.folder)
     for name in names:
         # Tune writes some of what it pickles as hexadecimal numbers.
