@@ -1,8 +1,6 @@
 import time
 from typing import get_args
 
-import torch
-
 from idm_ray.algorithm.spans import Part, span
 from idm_ray.bench.parts import OTHER, Kernel, Span, kernel_seconds, seconds_per_part, span_seconds
 
@@ -26,24 +24,25 @@ def test_a_kernel_belongs_to_the_span_in_which_it_was_launched():
 
 
 def test_parts_and_the_rest_add_up_to_the_whole():
-    matrix = torch.ones(300, 300)
-
-    def multiply(times):
-        for _ in range(times):
-            matrix @ matrix
+    def compute(seconds):
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
 
     def work():
         with span("real"):
-            multiply(20)
+            compute(0.01)
         with span("training"):
-            multiply(200)
-        multiply(200)
+            compute(0.05)
+        compute(0.03)
 
     began = time.perf_counter()
     found = seconds_per_part(work, "cpu")
     wall = time.perf_counter() - began
     assert set(found) == {*get_args(Part), OTHER}
-    assert 0 < found["real"] < found["training"]
-    assert found[OTHER] > found["real"]
+    # Nearly, as clocks differ, or more: on a busy machine each may take any time longer.
+    assert found["real"] > 0.009
+    assert found["training"] > 0.045
+    assert found[OTHER] > 0.027
     assert found["data"] == 0
     assert sum(found.values()) <= wall
