@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Each half's output in one piece, where make can do that.
+TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 QUICK := not slow and not chaos and not gpu
 
 .PHONY: demo test test-on-ray test-without-ray slow chaos lint audit format clean
@@ -17,7 +19,7 @@ demo: $(INSTALLED)
 # Tests on Ray wait for processes most of the time: all others run beside them.
 test: $(INSTALLED)
 	@echo "Two halves run side by side, some 10 minutes; each shows what it found when it is done."
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-on-ray test-without-ray
+	$(MAKE) --no-print-directory --jobs=2 $(TOGETHER) test-on-ray test-without-ray
 
 test-on-ray: $(INSTALLED)
 	$(BIN)/python -m pytest -m "ray and $(QUICK)"

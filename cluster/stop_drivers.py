@@ -11,10 +11,12 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 # What Ray gives the processes of a submitted job, and no others.
 OF_A_JOB = b"RAY_JOB_CONFIG_JSON_ENV_VAR="
+TOLD_WITHIN_S = 15.0
 SHELLS = ("bash", "dash", "sh")
 
 
@@ -39,12 +41,12 @@ def drivers(proc: Path) -> set[int]:
     return {pid for pid, parent in parents.items() if parent not in parents}
 
 
-def stop(wait_s: float, proc: Path = Path("/proc")) -> bool:
-    """Signal all drivers once and wait for their end.
+def stop(pids: Iterable[int], wait_s: float) -> bool:
+    """Signal processes once and wait for their end.
 
     Args:
+        pids: of the processes.
         wait_s: for how long.
-        proc: where the kernel tells of processes.
 
     Returns:
         Whether all of them ended within `wait_s` seconds.
@@ -52,7 +54,7 @@ def stop(wait_s: float, proc: Path = Path("/proc")) -> bool:
     deadline = time.monotonic() + wait_s
     ends = select.poll()
     running = set()
-    for pid in drivers(proc):
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             # Names this process, and none that gets its number later; readable when it has ended.
             handle = os.pidfd_open(pid)
@@ -70,4 +72,7 @@ def stop(wait_s: float, proc: Path = Path("/proc")) -> bool:
 
 
 if __name__ == "__main__":
-    stop(float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "30")))
+    if running := drivers(Path("/proc")):
+        stop(running, float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "30")))
+        # KubeRay asks every few seconds; of a head that is gone it never learns how the job ended.
+        time.sleep(TOLD_WITHIN_S)

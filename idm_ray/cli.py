@@ -66,7 +66,7 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command(cls=GroupedCommand)
 @log_format_option
 @run_options
-def condense(config_file: Path | None, log_format: str | None, **given: Any) -> None:
+def condense(config_file: Path | None, **given: Any) -> None:
     """Condense a data set, evaluate the result, and write both to a folder.
 
     Without options: the embedded handwritten digits, 1 image per class.
@@ -74,7 +74,7 @@ def condense(config_file: Path | None, log_format: str | None, **given: Any) -> 
     options = given_options(config_file, given)
     from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
 
-    shown = make_listener(log_format)
+    shown = make_listener()
     try:
         run(listener=shown, **options)
     finally:
@@ -85,7 +85,7 @@ def condense(config_file: Path | None, log_format: str | None, **given: Any) -> 
 @click.argument("folder", metavar="DIR", type=click.Path())
 @log_format_option
 @config_options(NEUTRAL_OPTIONS)
-def resume(folder: str, log_format: str | None, **given: Any) -> None:
+def resume(folder: str, **given: Any) -> None:
     """Go on with the interrupted run in DIR, a path or a URI, to the end that it would have had.
 
     Options that change its numbers are those it was begun with; it may be computed elsewhere.
@@ -93,7 +93,7 @@ def resume(folder: str, log_format: str | None, **given: Any) -> None:
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.run import resume as run  # noqa: PLC0415 -- torch is imported here
 
-    shown = make_listener(log_format)
+    shown = make_listener()
     try:
         run(folder, listener=shown, **options)
     finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from idm_ray import interruption
 from idm_ray.checkpoints.saving import Saving
 from idm_ray.config import RunConfig
 from idm_ray.errors import DataError, NonFiniteLossError, StorageError
@@ -42,13 +43,13 @@ from idm_ray.searches.trials import TrialResult
 from idm_ray.storage import Location
 from idm_ray.workers import Images
 
-# A process that is told to end has little time left: whoever told it will not wait for long.
-STOP_COMMIT_WITHIN_S = 6.0
+# Of the time that a process has when it is told to end; the rest is for what comes after.
+_COMMITTING = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """The run has a folder, and is called like it."""
+    """The run has a folder, and is called so."""
 
     run: str
 
@@ -151,16 +152,24 @@ class Execution:
         folder: locked; new, or that of the run that is to go on.
         saving: the run's checkpoints.
         listener: is told what happens.
+        name: what the run is called; None: like its folder.
     """
 
     def __init__(
-        self, runner: Runner, folder: RunFolder, saving: Saving, listener: Listener
+        self,
+        runner: Runner,
+        folder: RunFolder,
+        saving: Saving,
+        listener: Listener,
+        *,
+        name: str | None = None,
     ) -> None:
         self._runner = runner
         self._folder = folder
         self._saving = saving
         self._listener = listener
-        self._monitor = Monitor(runner.enter(folder.name))
+        self._name = name or folder.name
+        self._monitor = Monitor(runner.enter(self._name))
         self._log: MetricsLog
         self._began = 0.0
         self._knows_last = False
@@ -188,7 +197,7 @@ class Execution:
 
     def _run(self) -> Finished:
         runner, folder = self._runner, self._folder
-        self._listener(Entered(folder.name))
+        self._listener(Entered(self._name))
         self._monitor.start()
         if folder.remote:
             self._say(f"until it is uploaded, the run is in {folder.path}")
@@ -222,7 +231,7 @@ class Execution:
         """Keep what is finished, while there is little time; told again to stop, do not."""
         try:
             if not self._folder.is_complete:
-                self._tell(self._runner.commit(within_s=STOP_COMMIT_WITHIN_S))
+                self._tell(self._runner.commit(within_s=_COMMITTING * interruption.patience_s()))
         finally:
             self._say_how_to_go_on()
         self._publish()

@@ -12,9 +12,10 @@ import click
 from idm_ray import interruption
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.passwords import hide_passwords
+from idm_ray.showing import last_line
 
-# After a signal, with what is finished saved: whoever sent it waits for 10 s, at times.
-CLEAN_UP_WITHIN_S = 9.0
+# Of the time that whoever sent a signal waits: then all that can be saved is saved, or never is.
+_CLEANING_UP = 0.9
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -57,7 +58,7 @@ def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
 def _say(text: str) -> None:
     """Write a line to standard error; if that is a file on a full disk, only the status tells."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(last_line(text), file=sys.stderr, flush=True)
     except OSError:
         # Python would try once more as it ends, and change the status.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 -- open to the end
@@ -84,6 +85,6 @@ def _leave_soon(how: str, status: int) -> None:
         _say(f"idm-ray: {how}")
         os._exit(status)
 
-    timer = threading.Timer(CLEAN_UP_WITHIN_S, leave)
+    timer = threading.Timer(_CLEANING_UP * interruption.patience_s(), leave)
     timer.daemon = True
     timer.start()

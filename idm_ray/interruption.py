@@ -3,14 +3,28 @@
 A signal is the process's own affair, and so is what is kept here.
 """
 
+import math
+import os
 import threading
 import time
+
+# How long whoever tells a process to end waits for it, if nothing is said of that.
+_PATIENCE_S = 10.0
 
 # Longest time for which a signal is not noticed in `sleep`.
 _LOOK_EVERY_S = 0.25
 
 _noted: BaseException | None = None
 _held = False
+
+
+def patience_s() -> float:
+    """Seconds from being told to end to being ended, as the environment says it to Ray, too."""
+    try:
+        told = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", _PATIENCE_S))
+    except ValueError:
+        return _PATIENCE_S
+    return told if math.isfinite(told) and told > 0 else _PATIENCE_S
 
 
 def hold() -> None:

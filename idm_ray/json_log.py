@@ -48,6 +48,14 @@ class JsonLog:
     def close(self) -> None:
         """Nothing is left open."""
 
+    def last_line(self, text: str) -> str:
+        """Of a command that ends before its work is done; says why."""
+        return json_line("ended", **self._where | {"level": "error", "message": text})
+
+    @property
+    def _where(self) -> dict[str, Any]:
+        return {"run": self._run, "actor": DRIVER, "iteration": self._iteration}
+
     def _standing(self, event: Standing) -> None:
         """Each trial once, when it ends."""
         for trial in event.trials:
@@ -66,8 +74,7 @@ class JsonLog:
                 )
 
     def _write(self, event: str, **of: Any) -> None:
-        known = {"run": self._run, "actor": DRIVER, "iteration": self._iteration}
-        self._write_line(json_line(event, **known | of))
+        self._write_line(json_line(event, **self._where | of))
 
 
 _Told = tuple[str, Mapping[str, Any]] | None
@@ -121,10 +128,19 @@ def _(event: Finished) -> _Told:
     return "finished", {"folder": str(event.folder), "summary": event.summary}
 
 
+_PLAIN = logging.Formatter()
+
+
 class RecordsAsJson(logging.Handler):
     """Writes what libraries log as lines of the same kind."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record."""
-        of = {"level": record.levelname.lower(), "message": record.getMessage()}
-        write_line(json_line("log", run=None, actor=DRIVER, iteration=None, **of))
+        """Write one record; what is wrong with it is no affair of whoever logged it."""
+        try:
+            of = {"level": record.levelname.lower(), "logger": record.name}
+            if record.exc_info:
+                of["traceback"] = _PLAIN.formatException(record.exc_info)
+            of["message"] = record.getMessage()
+            write_line(json_line("log", run=None, actor=DRIVER, iteration=None, **of))
+        except Exception:
+            self.handleError(record)

@@ -3,12 +3,15 @@
 Who exports them, and how, is not said here; see `idm_ray.runtime.metrics`.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from idm_ray.progress import Committed, Evaluated, Lost, Record, RunnerEvent
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +73,7 @@ ACCURACY: Final = Metric(
 )
 CHECKPOINT_TIME: Final = Metric(
     name="idm_checkpoint_timestamp_seconds",
-    text="Unix time of the last complete checkpoint, or of the start before the first one.",
+    text="Unix time of the last complete checkpoint; before the first, of when condensing began.",
 )
 CHECKPOINT_BYTES: Final = Metric(
     name="idm_checkpoint_bytes", text="Size of the last checkpoint, in bytes."
@@ -150,6 +153,7 @@ class Monitor:
         self._busy, self._condensed_s = self._record.busy, self._record.seconds
         self._evaluated: dict[tuple[str, int], list[float]] = {}
         self._evaluating_since: float | None = None
+        self._has_failed = False
 
     def start(self) -> None:
         """The run has entered its folder."""
@@ -167,6 +171,7 @@ class Monitor:
             done: of them, before.
         """
         self._record, self._busy, self._condensed_s = record, record.busy, record.seconds
+        self._measure(CHECKPOINT_TIME, self._clock())  # the first one is due from now on
         self._measure(PLANNED, planned)
         self._measure(DONE, done)
         self.came_further()
@@ -230,5 +235,11 @@ class Monitor:
 
     def _measure(self, metric: Metric, value: float, **labels: str) -> None:
         # A part that took no time has no series yet, and a counter is never counted back.
-        if metric.kind == "gauge" or value > 0:
+        if self._has_failed or (metric.kind == "counter" and value <= 0):
+            return
+        try:
             self._export(Measurement(metric, float(value), labels))
+        except Exception as error:
+            # Whatever it is, the run is worth more than its measurements.
+            self._has_failed = True
+            _LOGGER.warning("measurements are not exported any more: %r", error)

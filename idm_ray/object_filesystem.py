@@ -1,5 +1,6 @@
 """The file systems of pyarrow that URIs name: impatient, and silent about credentials."""
 
+import contextlib
 import functools
 import os
 from collections.abc import Mapping
@@ -25,22 +26,28 @@ class Patience:
     """Longest pause in an answer."""
 
 
-class _Private:
-    """A file system that stays in its process: pickled, it would tell the credentials.
+class _ForTune:
+    """A file system that stays in its process, and makes folders where there are such things.
 
-    Tune keeps pickled copies of all that it is given, beside the results. Out of one comes a file
-    system that holds nothing.
+    Pickled, it would tell the credentials: Tune keeps pickled copies of all that it is given,
+    beside the results. Out of one comes a file system that holds nothing. And Tune makes folders,
+    which an object store does not have; whether one may be made there is no matter.
     """
+
+    def create_dir(self, path: str, *, recursive: bool = True) -> None:
+        """Make a folder, if that can be done; what is written into it will tell."""
+        with contextlib.suppress(OSError):
+            super().create_dir(path, recursive=recursive)  # type: ignore[misc]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pyarrow.fs.SubTreeFileSystem, (os.devnull, pyarrow.fs.LocalFileSystem())
 
 
-class _S3(_Private, pyarrow.fs.S3FileSystem):  # type: ignore[misc]
+class _S3(_ForTune, pyarrow.fs.S3FileSystem):  # type: ignore[misc]
     """Itself, as others treat S3 with care (apache/arrow#32372)."""
 
 
-class _Other(_Private, pyarrow.fs.SubTreeFileSystem):  # type: ignore[misc]
+class _Other(_ForTune, pyarrow.fs.SubTreeFileSystem):  # type: ignore[misc]
     """Whatever it is, wrapped: `_Other("", filesystem)`."""
 
 

@@ -61,8 +61,8 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
     of_script = [param.name for param in getattr(script, "__click_params__", ())]
 
     @functools.wraps(script)
-    def run(config_file: Path | None, smoke: bool, log_format: str | None, **given: Any) -> None:
-        shown = make_listener(log_format)
+    def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
+        shown = make_listener()
         own = {name: given.pop(name) for name in of_script}
         try:
             settings = given_options(config_file, given)

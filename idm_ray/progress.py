@@ -248,7 +248,8 @@ class Collector:
                 # The queue trains while the class workers match: what it did may be told late.
                 queue=_summarise([self._queue.pop(i) for i in sorted(self._queue) if i < end]),
                 waiting=waiting,
-                data=data,
+                # Of all the time since the last report, however many are made of it now.
+                data=data if end == ends[-1] else {},
                 notes=self._news((*self._matching.notes, *self._training.notes)),
             )
             self._reported = end

@@ -83,14 +83,15 @@ def condense_with(
     overwrite: bool,
     resume: str,
     listener: Listener,
+    name: str | None = None,
 ) -> Finished:
-    """As `condense`, on a runner that the caller makes."""
+    """As `condense`, on a runner that the caller makes; `name` as for `Execution`."""
     config, info, notes = resolve(options)
     if out is not None and resume == "auto" and holds_run(Location.at(out)):
         with RunFolder.open(out) as folder:
             _refuse_differences(folder, config.flat())
             where = {name: config.flat()[name] for name in options if name in NEUTRAL_OPTIONS}
-            return _go_on(folder, where, listener, make)
+            return _go_on(folder, where, listener, make, name)
     out = out or _default_folder(config, info)
     RunFolder.check(out, overwrite=overwrite)
     for note in (*notes, Announcement(f"writing to {shown(out)}")):
@@ -102,7 +103,8 @@ def condense_with(
         # Not before: what cannot start must not remove an earlier run.
         with RunFolder.create(out, overwrite=overwrite) as folder:
             folder.start(provenance(runner.plan, runner.processors))
-            return Execution(runner, folder, _saving(folder, runner.plan), listener).run()
+            saving = _saving(folder, runner.plan)
+            return Execution(runner, folder, saving, listener, name=name).run()
     finally:
         runner.close()
 
@@ -134,7 +136,11 @@ def resume(
 
 
 def _go_on(
-    folder: RunFolder, where: Mapping[str, Any], listener: Listener, make: MakeRunner
+    folder: RunFolder,
+    where: Mapping[str, Any],
+    listener: Listener,
+    make: MakeRunner,
+    name: str | None = None,
 ) -> Finished:
     """Go on with a run; `where` are options that change no numbers."""
     if not folder.is_complete:
@@ -167,7 +173,8 @@ def _go_on(
                     warning=True,
                 )
             )
-        return Execution(runner, folder, _saving(folder, runner.plan), listener).run()
+        saving = _saving(folder, runner.plan)
+        return Execution(runner, folder, saving, listener, name=name).run()
     finally:
         runner.close()
 

@@ -79,7 +79,6 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     """
     given = dict(given)
     listing, seeds = given.pop("listing"), given.pop("seeds")
-    log_format = given.pop("log_format")
     own = {name: given.pop(name) for name in _OWN}
     own["search"] = own["search"] or _DEFAULT_SEARCH
     drawing = {name: value for name in _OF_DRAWING if (value := given.pop(name)) is not None}
@@ -98,7 +97,7 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     from idm_ray.tuning.request import DEFAULT_SEEDS, Ablation, Drawing  # noqa: PLC0415
     from idm_ray.tuning.tune import listed, tune  # noqa: PLC0415
 
-    shown = make_listener(log_format)
+    shown = make_listener()
     if listing:
         shown.show(searches_table(listed(**options)))
         return

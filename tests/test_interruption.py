@@ -51,3 +51,13 @@ def test_who_asks_twice_gets_it_now():
     interruption.end(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         interruption.end(KeyboardInterrupt())
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [(None, 10), ("90", 90), ("2.5", 2.5), ("0", 10), ("nan", 10), ("x", 10)]
+)
+def test_a_process_has_as_long_as_ray_is_told_that_it_has(monkeypatch, told, seconds):
+    monkeypatch.delenv("RAY_JOB_STOP_WAIT_TIME_S", raising=False)
+    if told is not None:
+        monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", told)
+    assert interruption.patience_s() == seconds

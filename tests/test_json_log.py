@@ -11,9 +11,8 @@ from idm_ray.json_log import JsonLog, RecordsAsJson
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Advanced, Announcement, Committed, Evaluated, Lost, Progress
 from idm_ray.searches.trials import TrialResult
-from idm_ray.showing import make_listener
-from idm_ray.terminal import Terminal
 from idm_ray.work_log import DRIVER, LINE_EVERY_S, WorkLog
+from tests.making_runs import TINY_WORDS, command
 
 
 def told(*events):
@@ -94,6 +93,27 @@ def test_what_libraries_log_is_json_too(monkeypatch):
     logger.warning("waiting for %s", "room")
     line = json.loads(text.getvalue())
     assert (line["level"], line["event"], line["message"]) == ("warning", "log", "waiting for room")
+    assert line["logger"] == "a library"
+
+
+def test_a_traceback_that_a_library_logs_is_in_its_line(monkeypatch):
+    monkeypatch.setattr("sys.stderr", text := io.StringIO())
+    logger = logging.Logger("a library")
+    logger.addHandler(RecordsAsJson())
+    try:
+        raise KeyError("lost")
+    except KeyError:
+        logger.exception("it went wrong")
+    line = json.loads(text.getvalue())
+    assert line["message"] == "it went wrong"
+    assert line["traceback"].endswith("KeyError: 'lost'")
+
+
+def test_a_record_that_cannot_be_written_is_no_affair_of_whoever_logged_it(monkeypatch):
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    logger = logging.Logger("a library")
+    logger.addHandler(RecordsAsJson())
+    logger.warning("%d of them", "three")
 
 
 def test_a_closed_standard_error_ends_nothing(monkeypatch):
@@ -105,7 +125,39 @@ def test_a_closed_standard_error_ends_nothing(monkeypatch):
     JsonLog()(Announcement("a line"))
 
 
-@pytest.mark.parametrize(("log_format", "kind"), [("text", Terminal), ("json", JsonLog)])
-def test_the_format_decides_who_listens(log_format, kind, monkeypatch):
+@pytest.fixture
+def root_handlers(monkeypatch):
+    """Those of the root logger are put back."""
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    assert isinstance(make_listener(log_format), kind)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "nothere"], "expected digits, "),
+        (["--ipc", "0"], "ipc must be at least 1"),
+        (["--ipcc", "3"], "--ipc"),
+    ],
+)
+def test_whatever_ends_a_command_is_json_too(tmp_path, root_handlers, words, said):
+    told = command("condense", "--log-format", "json", "--out", tmp_path / "run", *words)
+    assert told.status == 2
+    *_, last = [json.loads(line) for line in told.err.splitlines()]
+    assert (last["event"], last["level"]) == ("ended", "error")
+    assert said in last["message"]
+
+
+def test_a_whole_run_is_json_alone_and_the_next_command_is_not(tmp_path, root_handlers):
+    told = command("condense", "--log-format", "json", "--out", tmp_path / "run", *TINY_WORDS)
+    assert told.status == 0
+    lines = [json.loads(line) for line in told.err.splitlines()]
+    assert lines[-1]["event"] == "finished"
+    assert {line["run"] for line in lines} == {None, "run"}
+    plain = command("condense", "--out", tmp_path / "run", *TINY_WORDS)
+    assert plain.err.splitlines()[-1].startswith("idm-ray: ")
+
+
+def test_the_environment_may_ask_for_json(tmp_path, root_handlers, monkeypatch):
+    monkeypatch.setenv("IDM_RAY_LOG_FORMAT", "json")
+    told = command("condense", "--data", "nothere", "--out", tmp_path / "run")
+    assert json.loads(told.err.splitlines()[-1])["event"] == "ended"

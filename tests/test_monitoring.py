@@ -65,8 +65,9 @@ def test_a_run_that_begins_shows_at_once_all_that_alerts_look_at(exported):
     assert exported["idm_running"] == 1
     assert (exported["idm_iterations_planned"], exported["idm_iterations_done"]) == (8, 2)
     assert exported["idm_lost_processes"] == 0
-    assert exported["idm_checkpoint_timestamp_seconds"] == 100
-    assert exported["idm_progress_timestamp_seconds"] == 120
+    # A checkpoint is due from when condensing began.
+    assert exported["idm_checkpoint_timestamp_seconds"] == 120
+    assert exported["idm_progress_timestamp_seconds"] == 130
     exported.monitor.end()
     assert exported["idm_running"] == 0
 
@@ -104,9 +105,9 @@ def test_seconds_add_up_over_reports_and_nothing_is_counted_twice(exported):
 
 
 def test_checkpoints_losses_and_evaluations_are_exported(exported):
-    exported.monitor.begin(Record(), planned=8, done=0)  # at 100
+    exported.monitor.begin(Record(), planned=8, done=0)  # at 100 and 110
     exported.monitor.tell(COMMIT, {})
-    assert exported["idm_checkpoint_timestamp_seconds"] == 110
+    assert exported["idm_checkpoint_timestamp_seconds"] == 120
     assert exported["idm_checkpoint_bytes"] == 12_000
     assert exported["idm_seconds part=checkpoint"] == 0.5
     exported.monitor.tell(Lost("class actor 1 lost", warning=True, so_far=2), {})
@@ -155,3 +156,14 @@ def test_a_whole_run_exports_every_metric_that_its_kind_of_data_has(
     assert exported["idm_accuracy_ratio subject=condensed"] == pytest.approx(mean)
     assert exported["idm_seconds part=condensing"] == pytest.approx(summary["seconds"])
     assert exported["idm_running"] == 0
+
+
+def test_a_run_is_worth_more_than_its_measurements(tmp_path, monkeypatch, caplog):
+    def fails(measurement):
+        raise RuntimeError("no room for metrics")
+
+    monkeypatch.setattr("idm_ray.local.LocalRunner.enter", lambda runner, run: fails)
+    finished = condense(out=tmp_path / "run", **TINY)
+    assert finished.summary["iterations"] == TINY["iterations"]
+    (record,) = [one for one in caplog.records if one.name == "idm_ray.monitoring"]
+    assert "no room for metrics" in record.getMessage()

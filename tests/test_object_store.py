@@ -6,10 +6,11 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from idm_ray import object_store
 from idm_ray.errors import DataError, StorageError
-from idm_ray.object_filesystem import Patience, open_filesystem
+from idm_ray.object_filesystem import Patience, kept_private, open_filesystem
 from idm_ray.object_store import READ_BLOCK_BYTES
 from idm_ray.storage import Location
 
@@ -242,3 +243,12 @@ def test_a_process_that_used_a_store_ends_at_once(store, file):
     )
     assert done.stdout == "b'text'\n"
     assert done.stderr == ""
+
+
+def test_tune_makes_folders_where_that_can_be_done_and_goes_on_where_not(tmp_path):
+    local = LocalFileSystem()
+    with pytest.raises(OSError, match="/proc/folder"):
+        local.create_dir("/proc/folder")
+    kept_private(local).create_dir("/proc/folder")
+    kept_private(local).create_dir(str(tmp_path / "folder"))
+    assert (tmp_path / "folder").is_dir()

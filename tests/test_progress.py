@@ -232,3 +232,12 @@ def test_what_several_processes_notice_is_told_once():
     assert only(c).notes == ("new",)
     c.add_worker(worker(group(2, [1])))
     assert only(c).notes == ()
+
+
+def test_what_data_took_is_told_once_where_two_reports_are_made_at_once():
+    c = Collector(iterations=4, starts=[0], num_workers=1, told=1)
+    c.add_worker(worker(group(0, [1, 1]), busy_s=1.0, decoded=30, bytes_read=700))
+    reports = list(c.due(1.0))
+    assert [one.iteration for one in reports] == [1, 2]
+    assert sum(one.data.get("matching_images_decoded", 0) for one in reports) == 30
+    assert sum(one.data.get("matching_bytes_read", 0) for one in reports) == 700

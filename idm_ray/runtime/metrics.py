@@ -4,7 +4,7 @@ from typing import Any
 
 from ray.util import metrics
 
-from idm_ray.monitoring import METRICS, Measurement, Metric
+from idm_ray.monitoring import Measurement, Metric
 
 
 class Exporter:
@@ -16,11 +16,13 @@ class Exporter:
 
     def __init__(self, run: str) -> None:
         self._run = run
-        self._series = {metric.name: _declare(metric) for metric in METRICS}
+        self._series: dict[str, Any] = {}
 
     def __call__(self, measurement: Measurement) -> None:
         """Take one."""
         metric = measurement.metric
+        if metric.name not in self._series:
+            self._series[metric.name] = _declare(metric)
         series, labels = self._series[metric.name], {"run": self._run, **measurement.labels}
         if metric.kind == "counter":
             series.inc(measurement.value, labels)

@@ -59,6 +59,8 @@ def run_job(
         overwrite=False,
         resume="auto",
         listener=_Marks(job, tell),
+        # Trials of other searches are called the same.
+        name=f"{folder.name}/{job.name.rpartition('/')[2]}",
     )
     tell(final_report(finished.summary))
 

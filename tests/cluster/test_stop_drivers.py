@@ -91,7 +91,7 @@ def test_drivers_commit_before_it_ends_and_their_helpers_live_until_then(head, p
     in_a_shell = head.start("sh", "-c", f"{shlex.join(driver(0.2))}; exit $?")
     waiting = "print('ready', flush=True); input()"
     other = head.start(sys.executable, "-c", waiting, env=dict(os.environ))
-    assert program.stop(30, head.proc)
+    assert program.stop(program.drivers(head.proc), 30)
     for ended in (alone, in_a_shell):
         assert ended.wait(5) == 143
         assert ended.stdout.read() == "committed helper alive\n"
@@ -101,12 +101,13 @@ def test_drivers_commit_before_it_ends_and_their_helpers_live_until_then(head, p
 def test_it_does_not_wait_for_ever(head, program):
     head.start(*driver(30))
     began = time.monotonic()
-    assert not program.stop(0.5, head.proc)
+    assert not program.stop(program.drivers(head.proc), 0.5)
     assert time.monotonic() - began < 10
 
 
-def test_a_head_without_jobs_ends_at_once(head, program):
-    assert program.stop(60, head.proc)
+def test_a_head_without_jobs_has_nobody_to_wait_for(head, program):
+    assert program.drivers(head.proc) == set()
+    assert program.stop([], 60)
 
 
 @pytest.mark.ray
