@@ -168,6 +168,7 @@ def test_a_run_that_is_killed_goes_on_from_its_last_checkpoint(folder, undisturb
     assert_goes_on(folder, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_run_on_ray_that_is_killed_goes_on_without_ray(folder, undisturbed):
     with condensing(folder, **RAY) as started:

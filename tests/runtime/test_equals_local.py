@@ -64,6 +64,7 @@ def test_evaluation_in_between_changes_no_image_and_gives_the_local_accuracies(
     assert in_between == {("condensed", i, r) for i in (2, 4) for r in (0, 1)}
 
 
+@pytest.mark.slow
 def test_reports_of_both_runners_tell_the_same_losses(tmp_path):
     totals = {}
     for name, where in {"local": {"local": True}, "ray": {"actors": 3}}.items():
@@ -79,6 +80,7 @@ def test_reports_of_both_runners_tell_the_same_losses(tmp_path):
     np.testing.assert_allclose(totals["ray"], totals["local"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_evaluation_in_between_waits_for_room_instead_of_hanging(tmp_path):
     # Three actors and the queue hold all four GPUs until the end.
     folder = tmp_path / "run"

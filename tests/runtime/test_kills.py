@@ -2,6 +2,8 @@
 
 from collections import deque
 
+import pytest
+
 from idm_ray.run import condense
 from tests.chaos.comparing import assert_same
 from tests.chaos.deeds import Doer, draw_deeds
@@ -19,6 +21,7 @@ OPTIONS = TINY | {
 ON_RAY = {"actors": 2, "cpus_per_actor": 0.5, "gpus_per_actor": 0}
 
 
+@pytest.mark.slow
 def test_four_kills_change_no_number(cluster, tmp_path):
     condense(out=tmp_path / "undisturbed", local=True, **OPTIONS)
     deeds = draw_deeds(

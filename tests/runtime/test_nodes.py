@@ -1,5 +1,7 @@
 """A node of the cluster goes, with what ran on it, and comes again."""
 
+import pytest
+
 from idm_ray.run import condense
 from tests.chaos.comparing import assert_same
 from tests.chaos.driving import Driver
@@ -12,6 +14,7 @@ OPTIONS = TINY | {"iterations": 60, "checkpoint_interval": 4}
 ON_NODES = OPTIONS | {"actors": 3, "cpus_per_actor": 1, "wait_s": 3}
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_fewer_class_actors_and_takes_more_when_a_node_comes(tmp_path):
     condense(out=tmp_path / "alone", local=True, **OPTIONS)
     words = as_words(out=tmp_path / "run", **ON_NODES)

@@ -30,6 +30,7 @@ def test_three_class_actors_and_the_queue_hold_four_different_gpus(tmp_path):
     assert len({own[0] for own in gpus}) == 4
 
 
+@pytest.mark.slow
 def test_with_half_a_gpu_each_they_share_two(tmp_path):
     gpus = [own[0] for own in gpus_of_a_run(tmp_path, actors=3, gpus_per_actor=0.5, iterations=2)]
     assert sorted(gpus.count(gpu) for gpu in set(gpus)) == [2, 2]
@@ -39,6 +40,7 @@ def test_without_gpus_wanted_none_is_held(tmp_path):
     assert gpus_of_a_run(tmp_path, actors=2, gpus_per_actor=0, iterations=2) == [(), (), ()]
 
 
+@pytest.mark.slow
 def test_a_run_gives_all_its_resources_back(tmp_path):
     gpus_of_a_run(tmp_path, actors=3, iterations=2)
     # Resources come back a moment after their processes are gone.

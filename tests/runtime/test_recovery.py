@@ -178,6 +178,7 @@ def stopped_by(iteration):
     return listen
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_class_actors_and_without_ray(
     cluster, undisturbed, tmp_path
 ):
