@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from idm_ray import __version__
+from idm_ray import __version__, interruption
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
@@ -126,13 +126,14 @@ def evaluate(
 
     terminal = Terminal()
     try:
-        found = run(
-            file,
-            data=data,
-            networks=networks or (),
-            listener=terminal,
-            **options,
-        )
+        with interruption.undisguised():
+            found = run(
+                file,
+                data=data,
+                networks=networks or (),
+                listener=terminal,
+                **options,
+            )
     finally:
         terminal.close()
     terminal.show(evaluation_table(found))

@@ -183,7 +183,8 @@ class Execution:
             StorageError, OSError: the results could not be written.
         """
         try:
-            return self._run()
+            with interruption.undisguised():
+                return self._run()
         except (KeyboardInterrupt, SystemExit):
             self._stop()
             raise

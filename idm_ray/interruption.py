@@ -3,10 +3,12 @@
 A signal is the process's own affair, and so is what is kept here.
 """
 
+import contextlib
 import math
 import os
 import threading
 import time
+from collections.abc import Iterator
 
 # How long whoever tells a process to end waits for it, if nothing is said of that.
 _PATIENCE_S = 10.0
@@ -47,6 +49,24 @@ def check() -> None:
     if _noted is not None:
         reason, _noted = _noted, None
         raise reason
+
+
+@contextlib.contextmanager
+def undisguised() -> Iterator[None]:
+    """Raise the end that was asked for, and not the error that its sudden coming caused.
+
+    It may come where a library has begun something and cannot undo it yet, such as between the
+    entry of a PyTorch mode and the note that it was entered; the way out then fails.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, KeyboardInterrupt | SystemExit):
+            cause = cause.__context__
+        if cause is not None:
+            raise cause from None
+        raise
 
 
 def sleep(seconds: float) -> None:

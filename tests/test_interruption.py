@@ -53,6 +53,30 @@ def test_who_asks_twice_gets_it_now():
         interruption.end(KeyboardInterrupt())
 
 
+@pytest.mark.parametrize("reason", [KeyboardInterrupt(), SystemExit(143)])
+def test_what_an_end_breaks_does_not_hide_it(reason):
+    def entered():
+        try:
+            raise reason
+        finally:
+            [].pop()
+
+    with pytest.raises(type(reason)) as raised, interruption.undisguised():
+        entered()
+    assert raised.value is reason
+
+
+def test_an_error_that_no_end_caused_stays():
+    def chained():
+        try:
+            {}["a"]
+        except KeyError:
+            raise ValueError("b") from None
+
+    with pytest.raises(ValueError, match="b"), interruption.undisguised():
+        chained()
+
+
 @pytest.mark.parametrize(
     ("told", "seconds"), [(None, 10), ("90", 90), ("2.5", 2.5), ("0", 10), ("nan", 10), ("x", 10)]
 )
