@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from idm_ray.estimation.estimate import estimate as estimate
     from idm_ray.evaluation import evaluate as evaluate
-    from idm_ray.results.condensed import load as load
+    from idm_ray.formats.export import export as export
+    from idm_ray.formats.opening import load as load
     from idm_ray.run import condense as condense
     from idm_ray.run import resume as resume
     from idm_ray.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["condense", "estimate", "evaluate", "load", "resume", "tune"]
+__all__ = ["condense", "estimate", "evaluate", "export", "load", "resume", "tune"]
 
 _HOMES = {
     "condense": "idm_ray.run",
     "estimate": "idm_ray.estimation.estimate",
     "evaluate": "idm_ray.evaluation",
-    "load": "idm_ray.results.condensed",
+    "export": "idm_ray.formats.export",
+    "load": "idm_ray.formats.opening",
     "resume": "idm_ray.run",
     "tune": "idm_ray.tuning.tune",
 }

@@ -16,10 +16,17 @@ from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
 from idm_ray.errors import UserError
 from idm_ray.exits import run_and_exit
+from idm_ray.formats.forms import FORMS
 from idm_ray.options import GroupedCommand, config_options, part_names
 from idm_ray.same_numbers import NEUTRAL_OPTIONS
 from idm_ray.search_command import run_search, search_options
-from idm_ray.showing import log_format_option, make_listener
+from idm_ray.showing import (
+    keep_result,
+    log_format_option,
+    make_terminal,
+    result_options,
+    show_run,
+)
 
 if TYPE_CHECKING:
     from idm_ray.terminal import Terminal
@@ -44,6 +51,7 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options of `condense`."""
     for option in (
         config_options(option_names()),
+        result_options,
         config_file_option,
         click.option(
             "--resume",
@@ -74,16 +82,13 @@ def condense(config_file: Path | None, **given: Any) -> None:
     options = given_options(config_file, given)
     from idm_ray.run import condense as run  # noqa: PLC0415 -- torch is imported here
 
-    shown = make_listener()
-    try:
-        run(listener=shown, **options)
-    finally:
-        shown.close()
+    show_run(lambda listener: run(listener=listener, **options))
 
 
 @cli.command(cls=GroupedCommand)
 @click.argument("folder", metavar="DIR", type=click.Path())
 @log_format_option
+@result_options
 @config_options(NEUTRAL_OPTIONS)
 def resume(folder: str, **given: Any) -> None:
     """Go on with the interrupted run in DIR, a path or a URI, to the end that it would have had.
@@ -93,38 +98,29 @@ def resume(folder: str, **given: Any) -> None:
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.run import resume as run  # noqa: PLC0415 -- torch is imported here
 
-    shown = make_listener()
-    try:
-        run(folder, listener=shown, **options)
-    finally:
-        shown.close()
+    show_run(lambda listener: run(folder, listener=listener, **options))
 
 
 @cli.command(cls=GroupedCommand)
 @click.argument("file", type=click.Path())
 @click.option("--networks", help="Comma-separated, such as convnet-3,convnet-4. [the set's own]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results here.")
+@result_options
 @config_options(
     {*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "eval_split", "seed"}
     - {*_OF_A_RUN}
 )
-def evaluate(
-    file: str, networks: str | None, json_file: Path | None, data: str | None, **given: Any
-) -> None:
+def evaluate(file: str, networks: str | None, data: str | None, **given: Any) -> None:
     """Train fresh networks on the condensed set FILE and test them on real images.
 
     FILE is a path or a URI.
     """
     if data is None:
         raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
-    _check_folder_of(json_file)
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.results.atomic import write_json  # noqa: PLC0415
     from idm_ray.tables import evaluation_table  # noqa: PLC0415
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
-    terminal = Terminal()
+    terminal = make_terminal()
     try:
         with interruption.undisguised():
             found = run(
@@ -137,8 +133,34 @@ def evaluate(
     finally:
         terminal.close()
     terminal.show(evaluation_table(found))
-    if json_file is not None:
-        write_json(json_file, dataclasses.asdict(found))
+    keep_result(dataclasses.asdict(found))
+
+
+@cli.command(cls=GroupedCommand)
+@click.argument("file", type=click.Path())
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMS),
+    help="Class folders of PNG files, WebDataset tars, or one file for torch or NumPy. [what "
+    "--out ends in, or folder]",
+)
+@click.option("--out", type=click.Path(), required=True, help="New file or folder: path or URI.")
+@click.option("--expand", is_flag=True, help="Cut images into their tiles, enlarged for training.")
+@click.option("--overwrite", is_flag=True, help="Replace what an earlier export wrote to --out.")
+@result_options
+def export(file: str, **options: Any) -> None:
+    """Write the condensed set FILE in another form, for those who have no idm_ray.
+
+    FILE is a path or a URI: of a condensed.parquet, of the folder of its run, or of what an export
+    wrote. Every form says how to train on it, and `evaluate` and idm_ray.load take each of them.
+    """
+    from idm_ray.formats.export import export as run  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.tables import exported_text  # noqa: PLC0415
+
+    found = run(file, **options)
+    make_terminal().show(exported_text(found))
+    keep_result(dataclasses.asdict(found))
 
 
 @cli.command(cls=GroupedCommand)
@@ -152,6 +174,7 @@ def evaluate(
     help="Largest size of a shard, in millions of bytes.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the shards that --out holds.")
+@result_options
 @config_options(
     [
         "size",
@@ -172,10 +195,10 @@ def shards(source: str, out: str, shard_mb: float, overwrite: bool, **given: Any
     """
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.sharding import write_shards  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.storage import shown  # noqa: PLC0415
     from idm_ray.tables import shards_table  # noqa: PLC0415
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
-    terminal = Terminal()
+    terminal = make_terminal()
     began = time.monotonic()
     try:
         manifest = write_shards(
@@ -184,6 +207,18 @@ def shards(source: str, out: str, shard_mb: float, overwrite: bool, **given: Any
     finally:
         terminal.close()
     terminal.show(shards_table(manifest, out, time.monotonic() - began))
+    keep_result(
+        {
+            "out": shown(out),
+            "class_names": manifest.class_names,
+            "train": [record.images for record in manifest.train],
+            "test": [record.images for record in manifest.test],
+            "shards": len(manifest.shards),
+            "bytes": sum(shard.size for shard in manifest.shards),
+            "skipped": manifest.skipped,
+            "problems": manifest.problems,
+        }
+    )
 
 
 @cli.command(cls=GroupedCommand)
@@ -198,32 +233,30 @@ def shards(source: str, out: str, shard_mb: float, overwrite: bool, **given: Any
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, help="How often each is timed. [3]"
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write results here.")
+@result_options
 @config_options(["device", "precision", "compile", "threads"])
-def bench(settings: tuple[str, ...], rounds: int, json_file: Path | None, **given: Any) -> None:
+def bench(settings: tuple[str, ...], rounds: int, **given: Any) -> None:
     """Time an iteration against Algorithm 1 as published, in turns on random images.
 
     --precision and --compile hold for our side; the published one is float32, uncompiled. The
     setting orchestration is another thing: what an iteration costs on Ray when nothing is
     computed, against class actors, classes, and iterations per call.
     """
-    _check_folder_of(json_file)
     machine = {name: value for name, value in given.items() if value is not None}
-    from idm_ray.results.atomic import write_json  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
-    terminal = Terminal()
+    terminal = make_terminal()
     found: dict[str, Any] = {}
     if settings == (ORCHESTRATION,) and machine:
         names = ", ".join(f"--{name}" for name in machine)
         raise UserError(f"setting {ORCHESTRATION} computes nothing and takes no {names}")
-    for name in [*SETTINGS, ORCHESTRATION] if "all" in settings else dict.fromkeys(settings):
-        if name == ORCHESTRATION:
-            found[name] = _bench_orchestration(terminal)
-        else:
-            found[name] = _bench_iteration(name, machine, rounds, terminal)
-        if json_file is not None:
-            write_json(json_file, found)
+    try:
+        for name in [*SETTINGS, ORCHESTRATION] if "all" in settings else dict.fromkeys(settings):
+            if name == ORCHESTRATION:
+                found[name] = _bench_orchestration(terminal)
+            else:
+                found[name] = _bench_iteration(name, machine, rounds, terminal)
+    finally:
+        keep_result(found)  # what is there, should the rest be interrupted
 
 
 def _bench_iteration(
@@ -260,53 +293,30 @@ def tune(config_file: Path | None, **given: Any) -> None:
 @cli.command(cls=GroupedCommand)
 @click.option("--gpus", type=int, help="Tell the same for so many GPUs as well.")
 @click.option("--probe-s", type=float, default=20.0, show_default=True, help="How long to measure.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write figures here.")
 @run_options
-def estimate(
-    gpus: int | None,
-    probe_s: float,
-    json_file: Path | None,
-    config_file: Path | None,
-    **given: Any,
-) -> None:
+def estimate(gpus: int | None, probe_s: float, config_file: Path | None, **given: Any) -> None:
     """Say what `condense` with these options would take, from a short probe of its parts.
 
     Time, memory, storage and arithmetic. Nothing is written to --out.
     """
-    _check_folder_of(json_file)
     options = given_options(config_file, given)
     for name in NOT_OF_THE_CONFIG:
         options.pop(name, None)
     from idm_ray.estimation.estimate import estimate as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.results.atomic import write_json  # noqa: PLC0415
     from idm_ray.tables import estimate_table  # noqa: PLC0415
-    from idm_ray.terminal import Terminal  # noqa: PLC0415
 
-    terminal = Terminal()
+    terminal = make_terminal()
     try:
         found = run(gpus=gpus, probe_s=probe_s, listener=terminal, **options)
     finally:
         terminal.close()
     terminal.show(estimate_table(found))
-    if json_file is not None:
-        write_json(json_file, dataclasses.asdict(found))
+    keep_result(dataclasses.asdict(found))
 
 
 def main(command: click.Command = cli) -> NoReturn:
     """Run the command line and exit, as `exits.run_and_exit` says."""
     run_and_exit(command)
-
-
-def _check_folder_of(json_file: Path | None) -> None:
-    """Refuse before the work what could not be written after it."""
-    if json_file is None:
-        return
-    if json_file.is_dir():
-        raise UserError(
-            f"expected a file for --json, got the folder {json_file}; name a file in it"
-        )
-    if not json_file.absolute().parent.is_dir():
-        raise UserError(f"expected a folder for --json {json_file}, found none; create it first")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
 from idm_ray.execution import Listener, Started
+from idm_ray.formats.opening import read_set
 from idm_ray.layout import evaluation_work, settle
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement
 from idm_ray.report import statistics
 from idm_ray.results.card import Card
-from idm_ray.results.condensed import read_arrays
 from idm_ray.run import absolute, make_runner, plain_values
 from idm_ray.storage import shown
 from idm_ray.workers import Images
@@ -49,7 +49,7 @@ def evaluate(
     """Train fresh networks on a condensed set and test them on real images.
 
     Args:
-        file: a condensed set.
+        file: a condensed set, as for `load`.
         data: source of the images to test on, those of `eval_split`; its classes and size must be
             the set's.
         networks: names of networks, or one text with commas between them; by default the network
@@ -61,7 +61,8 @@ def evaluate(
         CondensedSetError: the file is damaged or no condensed set.
         UserError: wrong options, or data that do not fit the set.
     """
-    images, _, card = read_arrays(file)
+    stored = read_set(file)
+    card = stored.card
     config = _config_of(card, fspath(data), plain_values(options))
     info = _info_for(card, open_dataset(config.data).info)
     config = absolute(config)
@@ -71,7 +72,9 @@ def evaluate(
         name: settle(config.replace(network=name), info.image_shape, info.num_classes)
         for name in networks or (card.network,)
     }
-    found = {name: _evaluate_network(one, info, images, listener) for name, one in settled.items()}
+    found = {
+        name: _evaluate_network(one, info, stored.images, listener) for name, one in settled.items()
+    }
     return Evaluation(file=shown(file), data=shown(data), networks=found)
 
 

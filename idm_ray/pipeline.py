@@ -19,6 +19,7 @@ from idm_ray.config_file import given_options
 from idm_ray.data.manifest import MANIFEST_FILE
 from idm_ray.data.shard_set import open_shards
 from idm_ray.errors import UserError
+from idm_ray.execution import Finished, Listener
 from idm_ray.host import user_cache
 from idm_ray.options import GroupedCommand
 from idm_ray.progress import Announcement
@@ -26,7 +27,7 @@ from idm_ray.results.run_folder import next_free
 from idm_ray.run import condense
 from idm_ray.search_command import run_search, search_options
 from idm_ray.sharding import write_shards
-from idm_ray.showing import log_format_option, make_listener
+from idm_ray.showing import log_format_option, show_run
 from idm_ray.storage import Location
 
 SMOKE_CLASSES = ("bars", "rings", "checks", "waves", "slopes")
@@ -62,22 +63,22 @@ def pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
 
     @functools.wraps(script)
     def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
-        shown = make_listener()
         own = {name: given.pop(name) for name in of_script}
-        try:
+
+        def condensed(listener: Listener) -> Finished:
             settings = given_options(config_file, given)
             if smoke:
                 out = settings.get("out") or next_free("runs", f"{script.__name__}-smoke")
-                settings = {**SMOKE, **settings, "out": str(out)}
+                settings.update({**SMOKE, **settings, "out": str(out)})
             options = script(
                 settings,
-                lambda text: shown(Announcement(text)),
+                lambda text: listener(Announcement(text)),
                 smoke=smoke,
                 **own,
             )
-            condense(listener=shown, **options)
-        finally:
-            shown.close()
+            return condense(listener=listener, **options)
+
+        show_run(condensed)
 
     shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
     command = click.command(cls=GroupedCommand)(run_options(log_format_option(shortened(run))))

@@ -1,5 +1,6 @@
 """The options of `idm-ray tune`, and what is done with them."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from idm_ray.config import option_names
 from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
 from idm_ray.errors import UserError
 from idm_ray.options import config_options
-from idm_ray.showing import log_format_option, make_listener
+from idm_ray.showing import keep_result, log_format_option, make_listener, result_options
 
 # What a search decides for its runs.
 _DECIDED = ("local", "eval_split", "eval_interval", "eval_at", "baselines", "whole_epochs")
@@ -58,6 +59,7 @@ _OPTIONS = (
         help="auto: go on with the search that --out holds, if there is one. [never]",
     ),
     log_format_option,
+    result_options,
     config_file_option,
     config_options({*option_names()} - {*_DECIDED}),
 )
@@ -94,6 +96,7 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     for name in NOT_OF_THE_CONFIG:
         options.pop(name, None)
     from idm_ray.tables import searches_table, tuned_tables  # noqa: PLC0415 -- torch is imported
+    from idm_ray.tuning.conclusion import SUMMARY  # noqa: PLC0415
     from idm_ray.tuning.request import DEFAULT_SEEDS, Ablation, Drawing  # noqa: PLC0415
     from idm_ray.tuning.tune import listed, tune  # noqa: PLC0415
 
@@ -108,3 +111,4 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
         shown.close()
     for table in tuned_tables(found):
         shown.show(table)
+    keep_result(json.loads((found.folder / SUMMARY).read_bytes()))

@@ -13,6 +13,7 @@ from idm_ray.bench.compare import Comparison, Result
 from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
+from idm_ray.formats.export import Exported
 from idm_ray.report import statistics
 from idm_ray.searches.catalog import Listed
 from idm_ray.searches.search import Search
@@ -60,6 +61,17 @@ def shards_table(manifest: Manifest, out: str, seconds: float) -> Table:
     if manifest.skipped:
         table.caption = f"left out {manifest.skipped}: {escape('; '.join(manifest.problems))}"
     return table
+
+
+def exported_text(exported: Exported) -> str:
+    """What was written, and what whoever gets it must know."""
+    text = f"{exported.num_images} images in {exported.out}. {exported.usage}"
+    if exported.clipped is None:
+        return escape(text)
+    return escape(
+        f"{text} Of their numbers, {100 * exported.clipped:.1f} % were darker than black or "
+        "brighter than white and were cut; the other forms keep them."
+    )
 
 
 def bench_table(comparison: Comparison) -> Table:

@@ -44,12 +44,21 @@ class Terminal:
     """Listens to a run and shows it.
 
     Args:
-        console: where to; by default results go to standard output, all else to standard error.
+        console: where to; by default standard error.
+        results: where results go; by default standard output, or `console` if that is given.
+        quiet: whether to show nothing but warnings and results.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        results: Console | None = None,
+        quiet: bool = False,
+    ) -> None:
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self._results = console or Console(highlight=False)
+        self._results = results or console or Console(highlight=False)
+        self._quiet = quiet
         self._bar: Bar | None = None
         self._task: TaskID
         self._what, self._total, self._first, self._done = "", 0, 0, 0
@@ -60,8 +69,12 @@ class Terminal:
 
     def __call__(self, event: Event) -> None:
         """Show one event; that it cannot be shown, on a full disk or to nobody, ends no run."""
+        is_vital = isinstance(event, Finished) or (
+            isinstance(event, Announcement) and event.warning
+        )
         with contextlib.suppress(OSError):
-            self._show(event)
+            if is_vital or not self._quiet:
+                self._show(event)
 
     def _show(self, event: Event) -> None:
         if isinstance(event, Announcement):

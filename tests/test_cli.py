@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+import idm_ray
 from idm_ray import __version__
 from tests.making_runs import TINY, TINY_WORDS, as_words, command, pixels, run
 
@@ -238,9 +239,12 @@ def test_a_file_that_is_no_set_is_refused(finished):
     )
 
 
-def test_a_folder_in_place_of_a_set_is_refused(finished):
-    message = refusal("evaluate", finished.folder, *EVALUATE)
-    assert message.endswith("found a folder; name the condensed.parquet in it")
+def test_a_folder_that_holds_no_set_is_refused(tmp_path):
+    message = refusal("evaluate", tmp_path, *EVALUATE)
+    assert message == (
+        f"{tmp_path}: expected a condensed set, found a folder without condensed.parquet or "
+        "card.json; name the folder of a run, or what idm-ray export wrote"
+    )
 
 
 def test_an_evaluation_without_networks_is_refused(a_set):
@@ -397,6 +401,45 @@ def test_an_evaluation_prints_a_table_and_writes_json(tmp_path, a_set):
         assert list(result) == names
         assert (result["protocol"], result["epochs"], result["repeats"]) == ("paper", 2, 1)
         assert result["accuracies"] == [result["mean"]]
+
+
+SHORT = ("--local", "--device", "cpu", "--iterations", 2, "--eval-epochs", 1, "--repeats", 1)
+
+
+def test_a_quiet_run_prints_its_result_alone(tmp_path):
+    outcome = command("condense", *SHORT, "--out", tmp_path / "run", "--quiet")
+    assert outcome.status == 0
+    assert outcome.err == f"condensed set and gallery in {tmp_path / 'run'}\n"
+    assert "test accuracy, %" in outcome.out
+
+
+def test_a_quiet_run_still_warns_and_complains(tmp_path):
+    unused = ("--method", "dm", "--lambda-reg", 1)
+    outcome = command("condense", *SHORT, *unused, "--out", tmp_path / "run", "-q")
+    assert outcome.err.startswith("warning: ")
+    assert refusal("condense", "-q", "--ipc", 0).startswith("ipc must be at least 1")
+
+
+def test_a_run_prints_its_result_as_json(tmp_path):
+    outcome = command("condense", *SHORT, "--out", tmp_path / "run", "--json", "-")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert json.loads(outcome.out) == {"folder": str(tmp_path / "run"), **summary}
+    again = command("resume", tmp_path / "run", "--json", tmp_path / "x.json")
+    assert again.status == 0
+    assert json.loads((tmp_path / "x.json").read_text()) == json.loads(outcome.out)
+
+
+def test_an_export_says_what_was_written_and_how_to_use_it(tmp_path, a_set):
+    words = ("--out", tmp_path / "set.npz", "--json", tmp_path / "x.json")
+    outcome = command("export", a_set, *words)
+    card = idm_ray.load(a_set).card
+    told = f"10 images in {tmp_path / 'set.npz'}. {card.usage}"
+    assert " ".join(outcome.out.split()) == told
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert (found["form"], found["num_images"], found["usage"]) == ("npz", 10, card.usage)
+    assert "add --overwrite" in refusal("export", a_set, *words)
+    folder = command("export", a_set, "--format", "folder", "--out", tmp_path / "folder")
+    assert re.search(r"Of their numbers, \d+\.\d % were darker than black", folder.out)
 
 
 def test_a_recipe_that_is_no_text_is_refused(tmp_path):

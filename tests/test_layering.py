@@ -78,14 +78,15 @@ def test_importing_the_package_is_light():
 
 
 def test_the_public_names_are_there():
-    assert sorted(idm_ray.__all__) == ["condense", "estimate", "evaluate", "load", "resume", "tune"]
+    names = ["condense", "estimate", "evaluate", "export", "load", "resume", "tune"]
+    assert sorted(idm_ray.__all__) == names
     for name in idm_ray.__all__:
         assert callable(getattr(idm_ray, name))
     with pytest.raises(AttributeError, match="no attribute 'condens'"):
         idm_ray.condens  # noqa: B018 -- looking it up is the test
 
 
-COMMANDS = ("condense", "resume", "tune", "estimate", "evaluate", "bench")
+COMMANDS = ("condense", "resume", "tune", "estimate", "evaluate", "export", "bench")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.making_runs import command
 
 # A promise: whoever renames or removes one breaks commands and scripts of users.
 CONDENSE = """
---log-format --out --overwrite --resume --config
+--log-format --out --overwrite --resume --config -q --quiet --json
 --recipe
 --data --data-root --size --classes --test-fraction --val-fraction --limit-per-class --strict
 --cache --cache-dir --cache-limit
@@ -22,7 +22,7 @@ CONDENSE = """
 --gpus-per-actor --placement --wait-s --checkpoint-interval --max-failures --hang-timeout-s
 """
 EVALUATE = """
---networks --json
+--networks -q --quiet --json
 --data --data-root --size --classes --test-fraction --val-fraction --limit-per-class --strict
 --cache --cache-dir --cache-limit
 --seed
@@ -31,18 +31,21 @@ EVALUATE = """
 --gpus-per-actor --wait-s
 """
 RESUME = """
---log-format
+--log-format -q --quiet --json
 --data --data-root --strict --cache --cache-dir --cache-limit
 --local --actors --cpus-per-actor --gpus-per-actor --placement --wait-s
 --checkpoint-interval --max-failures --hang-timeout-s
 """
 SHARDS = """
---out --shard-mb --overwrite
+--out --shard-mb --overwrite -q --quiet --json
 --data-root --size --classes --test-fraction --limit-per-class --strict
 --cache-dir --local
 """
+EXPORT = """
+--format --out --expand --overwrite -q --quiet --json
+"""
 BENCH = """
---setting --rounds --json
+--setting --rounds -q --quiet --json
 --device --precision --compile --threads
 """
 
@@ -72,6 +75,7 @@ def refusal(*words):
         ("resume", RESUME),
         ("evaluate", EVALUATE),
         ("shards", SHARDS),
+        ("export", EXPORT),
         ("bench", BENCH),
     ],
 )
@@ -81,6 +85,7 @@ def test_these_are_all_options_in_the_order_they_are_shown(name, flags):
 
 def test_the_config_s_options_are_those_of_the_command():
     own = ["log_format", "out", "overwrite", "resume", "config_file"]
+    own += ["quiet", "json"]
     assert [option.name for option in options_of("condense")] == [*own, *option_names()]
 
 

@@ -7,7 +7,7 @@ footer holds the card with the SHA-256 of itself and of the columns. Writing nee
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,6 @@ from idm_ray.results.card import Card, seal
 from idm_ray.results.columns import ColumnHash, make_rows, make_schema, pixels_of, rows_per_group
 from idm_ray.results.footer import seal_footer
 from idm_ray.results.reading import CARD_KEY, open_set
-
-if TYPE_CHECKING:
-    from idm_ray.results.condensed_set import CondensedSet
 
 
 def write_condensed(
@@ -120,24 +117,6 @@ def read_arrays(
             labels[start : start + len(rows)] = rows["label"].to_numpy()
             start += len(rows)
         return images, labels, card
-
-
-def load(path: str | os.PathLike[str]) -> "CondensedSet":
-    """Loads a condensed set as torch tensors, verified; runs no code from the file.
-
-    Args:
-        path: A path or a URI.
-
-    Raises:
-        CondensedSetError: Not a condensed set, damaged, or of a newer format.
-        StorageError: A remote store went on failing.
-    """
-    import torch  # noqa: PLC0415 - a run writes its result, and a reader its card, without torch
-
-    from idm_ray.results.condensed_set import CondensedSet  # noqa: PLC0415
-
-    images, labels, card = read_arrays(path)
-    return CondensedSet(images=torch.from_numpy(images), labels=torch.from_numpy(labels), card=card)
 
 
 def _check_arrays(

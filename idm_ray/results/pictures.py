@@ -29,6 +29,23 @@ def to_uint8(
     return np.rint(unit * 255).astype(np.uint8)
 
 
+def from_uint8(
+    pixels: npt.NDArray[np.uint8], *, mean: Sequence[float], std: Sequence[float]
+) -> npt.NDArray[np.float32]:
+    """Normalises 8-bit images: (x / 255 - mean) / std; `to_uint8` gives them back unchanged.
+
+    Args:
+        pixels: (N, C, H, W).
+        mean: Per channel.
+        std: Per channel.
+
+    Returns:
+        (N, C, H, W).
+    """
+    scale, shift = (np.asarray(values, np.float64).reshape(-1, 1, 1) for values in (std, mean))
+    return ((pixels / 255 - shift) / scale).astype(np.float32)
+
+
 def to_picture(image: npt.NDArray[np.uint8]) -> Image.Image:
     """Turns one (C, H, W) image into a picture: mode L for one channel, RGB for three.
 

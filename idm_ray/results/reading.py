@@ -20,6 +20,7 @@ from idm_ray.errors import CondensedSetError, DataError
 from idm_ray.results.card import REMEDY, Card, unseal
 from idm_ray.results.columns import ColumnHash, make_schema
 from idm_ray.results.footer import check_footer_seal
+from idm_ray.results.unreadable import one_line_errors
 from idm_ray.storage import Location
 
 CARD_KEY: Final = "idm_ray"
@@ -48,14 +49,14 @@ class OpenedSet:
         column_hash = ColumnHash()
         labels = []
         for index in range(self.file.num_row_groups):
-            with _one_line_errors(self.path):
+            with one_line_errors(self.path):
                 batches = self.file.read_row_group(index, use_threads=False).to_batches()
                 for rows in batches:
                     column_hash.update(rows, self.card)
                     labels.append(rows["label"].to_numpy())
             yield from batches
         expected = np.repeat(np.arange(len(self.card.class_names)), self.card.ipc)
-        with _one_line_errors(self.path):
+        with one_line_errors(self.path):
             if column_hash.hexdigest() != self.columns_sha256:
                 raise CondensedSetError(
                     f"expected columns that match their SHA-256, found others; {REMEDY}"
@@ -81,7 +82,7 @@ def open_set(path: str | os.PathLike[str]) -> Iterator[OpenedSet]:
     location = Location.at(path)
     name = str(location)
     with contextlib.ExitStack() as stack:
-        with _one_line_errors(name):
+        with one_line_errors(name):
             num_bytes = _size_of(location)
             raw = stack.enter_context(location.open_stream())
             check_footer_seal(raw)
@@ -92,38 +93,6 @@ def open_set(path: str | os.PathLike[str]) -> Iterator[OpenedSet]:
             card, columns_sha256 = _sealed_card(file)
             _check_counts(file, card, num_bytes)
         yield OpenedSet(path=name, file=file, card=card, columns_sha256=columns_sha256)
-
-
-@contextlib.contextmanager
-def _one_line_errors(path: str) -> Iterator[None]:
-    """Turns what reading a damaged file raises into a CondensedSetError that names the file."""
-    try:
-        yield
-    except CondensedSetError as error:
-        raise CondensedSetError(f"{path}: {error}") from error
-    except DataError as error:  # missing or denied; it names the path
-        raise CondensedSetError(str(error)) from error
-    # Arrow raises its own exceptions and several of Python's; damaged texts, keys, numbers and
-    # null values raise the rest.
-    except (
-        pa.ArrowException,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        OSError,
-        TypeError,
-        ValueError,
-    ) as error:
-        if isinstance(error, OSError) and error.errno:  # the system's, not Arrow's
-            raise CondensedSetError(
-                f"{path}: expected a readable file, found: {error.strerror}; check the path"
-            ) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CondensedSetError(
-            f"{path}: expected a condensed set, found a damaged or foreign file ({reason}); "
-            f"{REMEDY}"
-        ) from error
 
 
 def _size_of(location: Location) -> int:

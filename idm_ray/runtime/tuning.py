@@ -10,15 +10,16 @@ from typing import Any, Literal, Protocol
 
 import optuna
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from idm_ray import interruption
-from idm_ray.errors import IdmRayError
+from idm_ray.errors import ActorLostError, IdmRayError
 from idm_ray.layout import Layout, cut_groups, deal
-from idm_ray.runtime.connection import cause_in
+from idm_ray.runtime.connection import cause_in, cause_of
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.trial_rooms import TrialRooms
 from idm_ray.searches.job import METRIC, TIME, Job, News, Tell
@@ -190,6 +191,9 @@ def run_trials(
         storage: folder below which Tune keeps its records.
         callbacks: of Tune, more than those that it has anyhow.
         told: is told what becomes of each trial.
+
+    Raises:
+        ActorLostError: Tune gave up, as it does when the system takes a trial's memory.
     """
     os.environ.update(_SETTINGS)
     # Why a trial failed is told in a line.
@@ -218,7 +222,15 @@ def run_trials(
             callbacks=[_Watch(told), *callbacks],
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, RayError):
+            raise
+        raise ActorLostError(
+            f"the search ended early, as Tune lost its trials: {cause_of(error.__cause__)}; what "
+            "is complete is kept: go on by the same command with --resume auto"
+        ) from error
 
 
 class _Find:

@@ -3,7 +3,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from idm_ray.algorithm.expansion import expand
-from idm_ray.results.condensed import load, write_condensed
+from idm_ray.formats.opening import load
+from idm_ray.results.condensed import write_condensed
 from tests.results.sets import make_arrays, make_card
 
 

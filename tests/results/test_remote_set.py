@@ -42,11 +42,9 @@ def test_a_missing_set_in_a_bucket_is_named(uri):
         idm_ray.load(uri + "2")
 
 
-def test_the_uri_of_a_run_names_the_file_in_it(uri):
-    with pytest.raises(
-        CondensedSetError, match=r"found a folder; name the condensed\.parquet in it"
-    ):
-        idm_ray.load(uri.removesuffix("/condensed.parquet"))
+def test_the_uri_of_a_run_stands_for_the_file_in_it(uri):
+    loaded = idm_ray.load(uri.removesuffix("/condensed.parquet"))
+    assert loaded.card == read_card(uri)
 
 
 def test_a_store_that_fails_is_not_taken_for_a_damaged_set(uri, store):
