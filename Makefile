@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 TOGETHER := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 QUICK := not slow and not chaos and not gpu
 
-.PHONY: demo test test-on-ray test-without-ray slow chaos lint audit format clean
+.PHONY: demo test test-on-ray test-without-ray slow chaos lint audit docs format clean
 
 demo: $(INSTALLED)
 	@echo "Condensing handwritten digits to 1 image per class; then, for a quick look, only"
@@ -45,6 +45,10 @@ lint: $(INSTALLED)
 # Known vulnerabilities of what the project needs to run. Where nobody answers it says "skipped".
 audit: $(INSTALLED)
 	$(BIN)/python -m tests.audit
+
+# The pages that are written by programs.
+docs: $(INSTALLED)
+	$(BIN)/python docs/settings.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

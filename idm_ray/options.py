@@ -61,10 +61,10 @@ def _option(name: str, text: str, default: Any, hint: Any) -> Callable[[Command]
     if hint is bool:
         return click.option(_flag(name), name, is_flag=True, default=None, help=text)
     shown = text if default is None else f"{text} [{default}]"
-    return click.option(_flag(name), name, callback=_convert, metavar=_metavar(hint), help=shown)
+    return click.option(_flag(name), name, callback=_convert, metavar=value_text(hint), help=shown)
 
 
-def _describe_options() -> Iterator[tuple[str, str, Any, Any]]:
+def describe_options() -> Iterator[tuple[str, str, Any, Any]]:
     """Name, help, default and annotation of each option, from the config's dataclasses."""
     hints = option_types()
     yield "recipe", RECIPE_HELP, "auto", str
@@ -79,7 +79,8 @@ def _convert(ctx: click.Context, param: click.Parameter, text: str | None) -> An
     return None if text is None else convert_text(str(param.name), text, param.opts[0])
 
 
-def _metavar(hint: Any) -> str:
+def value_text(hint: Any) -> str:
+    """What an option of this type takes, such as INT|auto."""
     names = (
         {int: "INT", float: "NUMBER", str: "TEXT"}.get(a, str(a))
         for a in alternatives(hint)
@@ -96,4 +97,4 @@ def _heading(part: type) -> str:
     return (part.__doc__ or "").splitlines()[0].rstrip(".")
 
 
-_DESCRIBED = tuple(_describe_options())
+_DESCRIBED = tuple(describe_options())
