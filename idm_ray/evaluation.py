@@ -60,6 +60,10 @@ def evaluate(
     Raises:
         CondensedSetError: the file is damaged or no condensed set.
         UserError: wrong options, or data that do not fit the set.
+
+    >>> found = idm_ray.evaluate("runs/demo", data="digits", repeats=2, local=True)
+    >>> sorted(found.networks["convnet-2"])
+    ['accuracies', 'epochs', 'mean', 'protocol', 'repeats', 'split', 'std']
     """
     stored = read_set(file)
     card = stored.card

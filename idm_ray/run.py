@@ -54,6 +54,10 @@ def condense(
         ActorLostError: more processes of the run died than max_failures.
         StorageError: the folder is remote, and its store went on failing; at the end of the run
             it names the local folder that holds the results.
+
+    >>> found = idm_ray.condense(data="digits", ipc=1, iterations=3, eval_epochs=2, local=True)
+    >>> found.folder.name, found.summary["num_classes"]
+    ('digits-idm-ipc1-1', 10)
     """
     _check_resume(resume, out, overwrite=overwrite)
     return condense_with(
@@ -126,6 +130,9 @@ def resume(
         UserError: there is no run, an option would change its numbers, the data are others, or
             what it was computed with is not to be had here.
         NonFiniteLossError, ActorLostError, StorageError: as `condense`.
+
+    >>> idm_ray.resume("runs/demo").summary["iterations"]  # complete already
+    3
     """
     with RunFolder.open(folder) as opened:
         given = plain_values(options)

@@ -134,6 +134,10 @@ def estimate(
     Raises:
         UserError: wrong options, data or resources.
         NonFiniteLossError: the images diverge within the probe.
+
+    >>> found = idm_ray.estimate(ipc=1, probe_s=0.5, local=True)
+    >>> found.here.total_s > 0
+    True
     """
     if not (math.isfinite(probe_s) and probe_s > 0):
         raise UserError(f"probe_s must be a finite number above 0, got {probe_s:g}")

@@ -34,6 +34,12 @@ def load(path: str | os.PathLike[str]) -> "CondensedSet":
     Raises:
         CondensedSetError: Not a condensed set, damaged, or of a newer format.
         StorageError: A remote store went on failing.
+
+    >>> synthetic = idm_ray.load("runs/demo")
+    >>> synthetic
+    <CondensedSet: 10 classes x 1 images of 1 x 8 x 8, idm on digits>
+    >>> synthetic.card.partition, synthetic.images.shape, synthetic.labels.dtype
+    (1, torch.Size([10, 1, 8, 8]), torch.int64)
     """
     import torch  # noqa: PLC0415 -- who reads arrays needs none
 

@@ -44,6 +44,11 @@ class CondensedSet:
 
         Returns:
             N * partition**2 pairs, an image's tiles next to each other (N pairs unexpanded).
+
+        >>> loader = torch.utils.data.DataLoader(idm_ray.load("runs/demo").dataset(), batch_size=4)
+        >>> images, labels = next(iter(loader))
+        >>> images.shape, labels
+        (torch.Size([4, 1, 8, 8]), tensor([0, 1, 2, 3]))
         """
         partition = self.card.partition if expand else 1
         return LabelledImages(
@@ -64,6 +69,10 @@ class CondensedSet:
 
         Returns:
             The network.
+
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        >>> idm_ray.load("runs/demo").fit(network, epochs=2) is network
+        True
         """
         device = next(network.parameters()).device
         examples = self.dataset()

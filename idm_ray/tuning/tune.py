@@ -59,6 +59,12 @@ def tune(
     Raises:
         UserError: wrong options, data or resources, or another search in `out`.
         IdmRayError: no run came to its end.
+
+    >>> runs = {"iterations": 3, "eval_epochs": 2, "device": "cpu"}
+    >>> found = idm_ray.tune(search="lambda_reg", values="0,0.5", **runs)
+    >>> search, row = found.best
+    >>> search.name, [sorted(row.options) for row in found.found[0].rows]
+    ('lambda_reg', [['lambda_reg'], ['lambda_reg']])
     """
     if resume == "auto" and out is None:
         raise UserError("--resume auto needs --out: the folder of the search that is to go on")

@@ -22,6 +22,7 @@ from idm_ray.searches.catalog import SEARCHES
 from idm_ray.searches.job import Job
 from idm_ray.tuning.request import Ablation, Drawing
 from idm_ray.tuning.tune import tune
+from tests.docstrings import complaints
 from tests.making_runs import command
 from tests.runtime.running import settled
 
@@ -455,3 +456,9 @@ def test_trials_that_never_have_room_are_refused_instead_of_waited_for(tmp_path,
     assert "it has 4 CPU and 4 GPU" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not list((tmp_path / "search").iterdir())
+
+
+def test_the_example_of_the_docstring_holds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = complaints(tune)
+    assert not told, told
