@@ -47,6 +47,10 @@ class DataConfig:
     size: int | None = None
     """Resize the shorter side to this many pixels and crop the centre square."""
 
+    flips: Literal["auto", "on", "off"] = "auto"
+    """Whether mirrored images still show their class, so that training may mirror them; auto: not
+    those of digits, mnist and svhn."""
+
     classes: str | None = None
     """Use these classes only: names with commas between them, or a text file with one per line;
     their order is the order of the labels."""

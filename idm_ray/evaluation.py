@@ -87,6 +87,7 @@ def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:
     own = {
         "data": data,
         "recipe": card.recipe,
+        "flips": "on" if card.flips else "off",
         "ipc": card.ipc,
         "partition": card.partition,
         "seed": card.seed,
@@ -119,7 +120,7 @@ def _info_for(card: Card, info: DatasetInfo) -> DatasetInfo:
             f"the set's images are {'x'.join(map(str, card.image_shape))}, those of the data "
             f"{'x'.join(map(str, info.image_shape))}; use --size {card.image_shape[1]}"
         )
-    return dataclasses.replace(info, mean=card.mean, std=card.std, flips=card.flips)
+    return dataclasses.replace(info, mean=card.mean, std=card.std)
 
 
 def _evaluate_network(

@@ -19,7 +19,7 @@ from idm_ray.errors import UserError
 
 NAMES = """
 recipe
-data data_root size classes test_fraction val_fraction limit_per_class strict cache cache_dir
+data data_root size flips classes test_fraction val_fraction limit_per_class strict cache cache_dir
 cache_limit
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
@@ -37,6 +37,7 @@ OTHERS = {
     "data": "pictures",
     "data_root": "downloads",
     "size": 32,
+    "flips": "on",
     "classes": "ant,bee",
     "test_fraction": 0.5,
     "val_fraction": 0.1,

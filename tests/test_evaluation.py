@@ -61,6 +61,16 @@ def test_the_images_of_a_run_s_validation_can_be_tested_on_again(tmp_path):
     )
 
 
+def test_the_set_s_flips_hold_unless_others_are_asked_for(tmp_path):
+    run(tmp_path, flips="on", repeats=1)
+    card = idm_ray.load(tmp_path).card
+    assert card.flips
+    assert "mirror them freely" in card.usage
+    said = evaluate(tmp_path, eval_epochs=20).networks
+    assert said == evaluate(tmp_path, eval_epochs=20, flips="on").networks
+    assert said != evaluate(tmp_path, eval_epochs=20, flips="off").networks
+
+
 def test_fewer_networks_are_the_first_of_more(finished, a_set):
     result = evaluate(a_set, repeats=1).networks["convnet-2"]
     assert result["accuracies"] == finished.summary["evaluation"]["accuracies"][:1]

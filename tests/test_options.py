@@ -11,7 +11,8 @@ from tests.making_runs import command
 CONDENSE = """
 --log-format --out --overwrite --resume --config -q --quiet --json
 --recipe
---data --data-root --size --classes --test-fraction --val-fraction --limit-per-class --strict
+--data --data-root --size --flips --classes --test-fraction --val-fraction
+--limit-per-class --strict
 --cache --cache-dir --cache-limit
 --method --ipc --iterations --seed --network --batch-real --lambda-reg --partition --start
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
@@ -23,7 +24,8 @@ CONDENSE = """
 """
 EVALUATE = """
 --networks -q --quiet --json
---data --data-root --size --classes --test-fraction --val-fraction --limit-per-class --strict
+--data --data-root --size --flips --classes --test-fraction --val-fraction
+--limit-per-class --strict
 --cache --cache-dir --cache-limit
 --seed
 --repeats --eval-epochs --eval-split

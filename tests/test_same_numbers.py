@@ -8,7 +8,7 @@ STORED = RunConfig().flat() | {"recipe": "cifar10", "threads": 4, "network": "co
 
 # A promise: whoever begins a run with one of these has to keep it.
 CHANGING = """
-size classes test_fraction val_fraction limit_per_class
+size flips classes test_fraction val_fraction limit_per_class
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train

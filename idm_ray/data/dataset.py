@@ -110,7 +110,7 @@ def _decoded(config: DataConfig) -> ImageDataset:
     source = find_source(config)
     cached = open_cache(source, config)
     return ImageDataset(
-        _info(config.data, source.name, source.known_as, cached.built),
+        _info(config, source.name, source.known_as, cached.built),
         Split(MappedImages(cached.train), _offsets(cached.built.train_counts)),
         Split(MappedImages(cached.test), _offsets(cached.built.test_counts)),
     )
@@ -120,7 +120,7 @@ def _sharded(shards: ShardSet, config: DataConfig) -> ImageDataset:
     images = open_sharded(shards, config)
     manifest = shards.manifest
     return ImageDataset(
-        _info(config.data, manifest.name, manifest.known_as, images.built),
+        _info(config, manifest.name, manifest.known_as, images.built),
         Split(images.train, _offsets(images.built.train_counts)),
         Split(images.test, _offsets(images.built.test_counts)),
         images,
@@ -152,11 +152,11 @@ def _offsets(counts: tuple[int, ...]) -> NDArray[np.int64]:
     return np.cumsum((0, *counts), dtype=np.int64)
 
 
-def _info(written: str, name: str, known_as: str | None, built: BuiltData) -> DatasetInfo:
+def _info(config: DataConfig, name: str, known_as: str | None, built: BuiltData) -> DatasetInfo:
     known_as = known_as or recognise(name, built.class_names, built.image_shape)
     known = KNOWN[known_as] if known_as is not None else None
     return DatasetInfo(
-        source=written,
+        source=config.data,
         name=name,
         known_as=known_as,
         class_names=built.class_names,
@@ -165,7 +165,7 @@ def _info(written: str, name: str, known_as: str | None, built: BuiltData) -> Da
         test_counts=built.test_counts,
         mean=(known and known.mean) or built.mean,
         std=(known and known.std) or built.std,
-        flips=known is None or known.flips,
+        flips=known is None or known.flips if config.flips == "auto" else config.flips == "on",
         fingerprint=built.fingerprint,
         skipped=built.skipped,
         unreadable=built.unreadable,
