@@ -112,7 +112,8 @@ def _lay_out(job: Job) -> Layout:
         layout = replace(layout, gpus_per_actor=gpus)
     if machine.threads == "auto":
         # As many cores as go with the GPUs; without any, one.
-        threads = int(there["cpus"] * gpus / there["gpus"]) if gpus else 1
+        share = gpus / there["gpus"] if there["gpus"] else 0
+        threads = int(there["cpus"] * share)
         layout = replace(layout, threads=max(1, threads))
     return layout
 
