@@ -155,6 +155,7 @@ def evaluate(
 @config_options(
     [
         "size",
+        "label_column",
         "classes",
         "test_fraction",
         "limit_per_class",

@@ -47,6 +47,9 @@ class DataConfig:
     size: int | None = None
     """Resize the shorter side to this many pixels and crop the centre square."""
 
+    label_column: str | None = None
+    """Column of the labels in Parquet files, where several could be it; other data have none."""
+
     classes: str | None = None
     """Use these classes only: names with commas between them, or a text file with one per line;
     their order is the order of the labels."""
