@@ -142,8 +142,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_as_it_is(finished):
     before = pixels(finished.folder)
     message = refusal("condense", "--out", finished.folder, *TINY_WORDS)
     assert message == (
-        f"expected a new folder, found a run in {finished.folder}; add --overwrite or choose "
-        "another --out"
+        f"expected a new folder, found a run in {finished.folder}; go on with it by --resume "
+        "auto, add --overwrite, or choose another --out"
     )
     assert np.array_equal(pixels(finished.folder), before)
 
