@@ -65,7 +65,8 @@ class DataConfig:
     """Use at most this many training images of each class."""
 
     strict: bool = False
-    """Refuse data of which any image cannot be used, instead of leaving it out with a count."""
+    """Refuse data of which any image cannot be used, instead of leaving it out with a count, and
+    classes of fewer images than the start needs, instead of drawing some more than once."""
 
     cache: Literal["auto", "none"] = "auto"
     """Whether decoded images are kept on disk for the next time."""

@@ -182,6 +182,20 @@ def test_resuming_is_never_or_auto(tmp_path):
     assert "'always' is not one of 'never', 'auto'" in refusal("condense", "--resume", "always")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("overwrite: 'no'", "overwrite must be true or false, got 'no'"),
+        ("overwrite: 1", "overwrite must be true or false, got 1"),
+        ("out: 5", "out must be text, got 5"),
+        ("ipc:", "ipc must be a whole number, got None"),
+        ("classes: [0, 1]", "classes must be text, got [0, 1]"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_in_a_config_is_refused(tmp_path, text, message):
+    assert refused_config(tmp_path, text) == message
+
+
 def test_going_on_takes_no_option_that_changes_the_numbers(tmp_path):
     message = refusal("resume", tmp_path, "--iterations", "5")
     assert message.startswith("No such option '--iterations'")
