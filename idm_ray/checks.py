@@ -55,6 +55,8 @@ def check_types(part: Any) -> None:
         value = getattr(part, name)
         if not any(_fits(value, allowed) for allowed in alternatives(hint)):
             raise wrong(name, value, describe_type(hint))
+        if isinstance(value, str) and not is_utf8(value):
+            raise wrong(name, value, "text in UTF-8")
 
 
 def _fits(value: object, allowed: Any) -> bool:
@@ -67,6 +69,11 @@ def _fits(value: object, allowed: Any) -> bool:
     if allowed is float:
         return isinstance(value, int | float) and math.isfinite(value)
     return isinstance(value, allowed)
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can express a text: names of files need not be in it."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def wrong(name: str, value: object, allowed: str) -> UserError:

@@ -178,6 +178,7 @@ def export(file: str, **options: Any) -> None:
 @config_options(
     [
         "size",
+        "label_column",
         "classes",
         "test_fraction",
         "limit_per_class",

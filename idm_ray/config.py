@@ -51,6 +51,9 @@ class DataConfig:
     """Whether mirrored images still show their class, so that training may mirror them; auto: not
     those of digits, mnist and svhn."""
 
+    label_column: str | None = None
+    """Column of the labels in Parquet files, where several could be it; other data have none."""
+
     classes: str | None = None
     """Use these classes only: names with commas between them, or a text file with one per line;
     their order is the order of the labels."""
@@ -66,7 +69,8 @@ class DataConfig:
     """Use at most this many training images of each class."""
 
     strict: bool = False
-    """Refuse data of which any image cannot be used, instead of leaving it out with a count."""
+    """Refuse data of which any image cannot be used, instead of leaving it out with a count, and
+    classes of fewer images than the start needs, instead of drawing some more than once."""
 
     cache: Literal["auto", "none"] = "auto"
     """Whether decoded images are kept on disk for the next time."""

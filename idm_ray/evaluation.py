@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
-from idm_ray.config import RunConfig
+from idm_ray.config import CondenseConfig, QueueConfig, RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
 from idm_ray.execution import Listener, Started
@@ -19,6 +19,14 @@ from idm_ray.results.card import Card
 from idm_ray.run import absolute, make_runner, plain_values
 from idm_ray.storage import shown
 from idm_ray.workers import Images
+
+# What made the set, and how its networks are trained: as its card says.
+_OF_THE_SET = {"recipe"}.union(
+    field.name
+    for part in (CondenseConfig, QueueConfig)
+    for field in dataclasses.fields(part)
+    if field.name != "seed"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +104,11 @@ def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:
         "eval_epochs": card.protocol["epochs"],
         "repeats": max(1, card.protocol["repeats"]),
     }
+    if fixed := [name for name in options if name in _OF_THE_SET]:
+        raise UserError(
+            f"expected options of data, evaluation and machine, and seed, got {fixed[0]}, which "
+            "is the set's own; leave it out"
+        )
     config = RunConfig.from_flat({**own, **options})
     if not config.evaluation.repeats:
         raise UserError("repeats must be at least 1 to evaluate, got 0")

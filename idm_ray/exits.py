@@ -1,5 +1,6 @@
 """How a command ends: its exit status, one line about what was wrong, and what signals do."""
 
+import errno
 import os
 import signal
 import sys
@@ -51,8 +52,17 @@ def _complain(error: click.ClickException | IdmRayError | OSError) -> None:
     """Say in one line what was wrong, after the traceback if that was asked for."""
     if "--debug" in sys.argv:
         _say(hide_passwords("".join(traceback.format_exception(error)).rstrip()))
-    text = error.format_message() if isinstance(error, click.ClickException) else str(error)
-    _say(f"idm-ray: {hide_passwords(' '.join(text.split()))}")
+    _say(f"idm-ray: {hide_passwords(' '.join(_text_of(error).split()))}")
+
+
+def _text_of(error: click.ClickException | IdmRayError | OSError) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, OSError) and error.filename is not None:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "make room first" if is_full else "check the path and its permissions"
+        return f"expected to read or write {error.filename}, found: {error.strerror}; {remedy}"
+    return str(error)
 
 
 def _say(text: str) -> None:

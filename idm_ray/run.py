@@ -9,13 +9,15 @@ from typing import Any, Literal, Protocol
 
 from idm_ray import recipes
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.algorithm.synthetic import num_start_images
 from idm_ray.checkpoints.folder import CheckpointFolder
 from idm_ray.checkpoints.saving import Saving
-from idm_ray.checks import check_types, parse_interval, refuse_unknown
+from idm_ray.checks import check_types, parse_interval, refuse_unknown, wrong
 from idm_ray.config import RunConfig, option_names
 from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
+from idm_ray.data.splits import repeated_start
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.execution import Execution, Finished, Listener, Runner, marks
 from idm_ray.layout import condensing_work, settle
@@ -59,7 +61,7 @@ def condense(
     >>> found.folder.name, found.summary["num_classes"]
     ('digits-idm-ipc1-1', 10)
     """
-    _check_resume(resume, out, overwrite=overwrite)
+    _check_own(resume, out, overwrite=overwrite)
     return condense_with(
         make_runner, options, out=out, overwrite=overwrite, resume=resume, listener=listener
     )
@@ -186,9 +188,14 @@ def _go_on(
         runner.close()
 
 
-def _check_resume(resume: str, out: str | Path | None, *, overwrite: bool) -> None:
+def _check_own(resume: str, out: str | Path | None, *, overwrite: bool) -> None:
+    """Check what `condense` takes beside the config's options, which may come from a file, too."""
+    if out is not None and not isinstance(out, str | os.PathLike):
+        raise wrong("out", out, "text")
+    if not isinstance(overwrite, bool):
+        raise wrong("overwrite", overwrite, "true or false")
     if resume not in ("never", "auto"):
-        raise UserError(f"resume must be never or auto, got {resume!r}")
+        raise wrong("resume", resume, "never or auto")
     if resume == "auto" and overwrite:
         raise UserError(
             "expected --resume auto or --overwrite, got both: one goes on with the run that --out "
@@ -296,7 +303,17 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
     ]
     if info.skipped:
         some = "; ".join(info.unreadable)
-        notes.append(Announcement(f"left out {info.skipped} unreadable images: {some}", True))
+        more = info.skipped - len(info.unreadable)
+        rest = f"; and {more} more" if more else ""
+        text = f"left out {info.skipped} unreadable images: {some}{rest}"
+        notes.append(Announcement(text, warning=True))
+    start, ipc, partition = config.condense.start, config.condense.ipc, config.condense.partition
+    needed = num_start_images(start, ipc, partition)
+    repeating = repeated_start(
+        info.class_names, info.train_counts, needed, strict=config.data.strict
+    )
+    if repeating:
+        notes.append(Announcement(repeating, warning=True))
     return config, notes
 
 

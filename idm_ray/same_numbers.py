@@ -8,6 +8,7 @@ from typing import Any, Final
 NEUTRAL_OPTIONS: Final = (
     "data",
     "data_root",
+    "label_column",
     "strict",
     "cache",
     "cache_dir",

@@ -143,8 +143,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_as_it_is(finished):
     before = pixels(finished.folder)
     message = refusal("condense", "--out", finished.folder, *TINY_WORDS)
     assert message == (
-        f"expected a new folder, found a run in {finished.folder}; add --overwrite or choose "
-        "another --out"
+        f"expected a new folder, found a run in {finished.folder}; go on with it by --resume "
+        "auto, add --overwrite, or choose another --out"
     )
     assert np.array_equal(pixels(finished.folder), before)
 
@@ -181,6 +181,20 @@ def test_resuming_is_never_or_auto(tmp_path):
         "resume must be never or auto, got 'always'"
     )
     assert "'always' is not one of 'never', 'auto'" in refusal("condense", "--resume", "always")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("overwrite: 'no'", "overwrite must be true or false, got 'no'"),
+        ("overwrite: 1", "overwrite must be true or false, got 1"),
+        ("out: 5", "out must be text, got 5"),
+        ("ipc:", "ipc must be a whole number, got None"),
+        ("classes: [0, 1]", "classes must be text, got [0, 1]"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_in_a_config_is_refused(tmp_path, text, message):
+    assert refused_config(tmp_path, text) == message
 
 
 def test_going_on_takes_no_option_that_changes_the_numbers(tmp_path):

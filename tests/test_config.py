@@ -19,8 +19,8 @@ from idm_ray.errors import UserError
 
 NAMES = """
 recipe
-data data_root size flips classes test_fraction val_fraction limit_per_class strict cache cache_dir
-cache_limit
+data data_root size flips label_column classes test_fraction val_fraction limit_per_class
+strict cache cache_dir cache_limit
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
@@ -38,6 +38,7 @@ OTHERS = {
     "data_root": "downloads",
     "size": 32,
     "flips": "on",
+    "label_column": "kind",
     "classes": "ant,bee",
     "test_fraction": 0.5,
     "val_fraction": 0.1,

@@ -127,6 +127,8 @@ def test_another_size_is_refused_with_the_option_that_helps(a_set):
         ({"networks": ["convnet-7"]}, "would reduce 8x8 images to a 1x1 map"),
         ({"networks": ["resnet"]}, "network must be auto or convnet-DEPTH"),
         ({"repeats": 0}, "repeats must be at least 1"),
+        ({"partition": 1}, "got partition, which is the set's own; leave it out"),
+        ({"lr_net": 0.1}, "got lr_net, which is the set's own; leave it out"),
         ({"epochs": 5}, "unknown option 'epochs'"),
         ({"data": "digit"}, "did you mean 'digits'?"),
         ({"eval_split": "validation"}, "set val_fraction, such as 0.1, or eval_split test"),

@@ -177,7 +177,12 @@ def test_a_run_whose_disk_fails_for_good_ends_and_can_be_resumed(tmp_path, undis
         f"the run goes on from iteration {newest} with: idm-ray resume {tmp_path}"
     )
     file = "condensed.parquet" if how == "full" else ""
-    assert re.fullmatch(rf"idm-ray: \[Errno \d+\] {REASONS[how]}: '{tmp_path}/\S*{file}\S*'", last)
+    remedy = "make room first" if how == "full" else "check the path and its permissions"
+    assert re.fullmatch(
+        rf"idm-ray: expected to read or write {tmp_path}/\S*{file}\S*, found: {REASONS[how]}; "
+        f"{remedy}",
+        last,
+    )
     assert told["err"].count("a checkpoint could not be written") == 1
     if told["refused"]:
         assert told["refused"] == [

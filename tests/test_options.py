@@ -11,9 +11,8 @@ from tests.making_runs import command
 CONDENSE = """
 --log-format --out --overwrite --resume --config -q --quiet --json
 --recipe
---data --data-root --size --flips --classes --test-fraction --val-fraction
---limit-per-class --strict
---cache --cache-dir --cache-limit
+--data --data-root --size --flips --label-column --classes --test-fraction --val-fraction
+--limit-per-class --strict --cache --cache-dir --cache-limit
 --method --ipc --iterations --seed --network --batch-real --lambda-reg --partition --start
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
@@ -24,9 +23,8 @@ CONDENSE = """
 """
 EVALUATE = """
 --networks -q --quiet --json
---data --data-root --size --flips --classes --test-fraction --val-fraction
---limit-per-class --strict
---cache --cache-dir --cache-limit
+--data --data-root --size --flips --label-column --classes --test-fraction --val-fraction
+--limit-per-class --strict --cache --cache-dir --cache-limit
 --seed
 --repeats --eval-epochs --eval-split
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
@@ -34,13 +32,13 @@ EVALUATE = """
 """
 RESUME = """
 --log-format -q --quiet --json
---data --data-root --strict --cache --cache-dir --cache-limit
+--data --data-root --label-column --strict --cache --cache-dir --cache-limit
 --local --actors --cpus-per-actor --gpus-per-actor --placement --wait-s
 --checkpoint-interval --max-failures --hang-timeout-s
 """
 SHARDS = """
 --out --shard-mb --overwrite -q --quiet --json
---data-root --size --classes --test-fraction --limit-per-class --strict
+--data-root --size --label-column --classes --test-fraction --limit-per-class --strict
 --cache-dir --local
 """
 EXPORT = """

@@ -51,8 +51,8 @@ def test_a_second_run_to_the_same_uri_is_refused_unless_it_overwrites(uri):
     refused = command("condense", "--out", uri, *TINY_WORDS)
     assert refused.status == 2
     assert refused.err == (
-        f"idm-ray: expected a new folder, found a run in {uri}; add --overwrite or choose another "
-        "--out\n"
+        f"idm-ray: expected a new folder, found a run in {uri}; go on with it by --resume auto, "
+        "add --overwrite, or choose another --out\n"
     )
     words = (*TINY_WORDS, "--iterations", "2", "--overwrite")
     assert command("condense", "--out", uri, *words).status == 0

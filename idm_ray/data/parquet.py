@@ -1,5 +1,6 @@
 """Images in parquet files, laid out as on the Hugging Face Hub: an image column, a label column."""
 
+import difflib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ _TRAIN_WORDS = ("train",)
 _TEST_WORDS = (("test",), ("validation", "valid", "val"))
 """A test split is preferred to a validation split."""
 _BATCH_ROWS = 64
+_MOST_CLASSES = 1_000_000
+"""Of labels without names, which all get one; a larger number is no class but an identifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,20 @@ class ParquetSource:
     is_random_access = False
     """The images of a class lie in all row groups, and a row group is read as a whole."""
 
-    def __init__(self, path: Path, files: Sequence[FileEntry], test_fraction: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        files: Sequence[FileEntry],
+        test_fraction: float,
+        label_column: str | None = None,
+    ) -> None:
         """Sort the files by split.
 
         Args:
             path: The folder, or the only file; its name says nothing about a split then.
             files: The parquet files below the folder; not used for a file.
             test_fraction: Share of each class to hold out where no file is of a test split.
+            label_column: Its name; None to find it.
 
         Raises:
             DataError: There are training files only, or test files only.
@@ -64,13 +74,17 @@ class ParquetSource:
         else:
             self.name, self._root = path.name, path
             self._train, self._test = _by_split(path, files)
+        self._where = path
         self._test_fraction = test_fraction
+        self._label_column = label_column
 
     def identity(self) -> Iterator[str]:
         """Yield the folder and, per file, its name, size, time and split."""
         yield f"parquet {self._root.resolve()}"
         if not self._test:
             yield f"test_fraction {self._test_fraction!r}"
+        if self._label_column is not None:
+            yield f"label_column {self._label_column}"
         for kind, files in (("train", self._train), ("test", self._test)):
             yield from (f"{kind} {entry.identity()}" for entry in files)
 
@@ -81,7 +95,7 @@ class ParquetSource:
         labels = [
             self._labels(entry, column.label) for entry, column in zip(files, columns, strict=True)
         ]
-        names, numbers = _number_labels(labels, columns[0].class_names, self._root)
+        names, numbers = _number_labels(labels, columns[0].class_names, self._where)
         if self._test:
             in_train = sum(len(part) for part in labels[: len(self._train)])
             return Listing(names, numbers, np.arange(len(numbers)) >= in_train)
@@ -103,7 +117,7 @@ class ParquetSource:
     def _columns(self, entry: FileEntry) -> _Columns:
         path = self._root / entry.path
         with _opened(path) as file:
-            return _find_columns(file.schema_arrow, path)
+            return _find_columns(file.schema_arrow, self._label_column, path)
 
     def _labels(self, entry: FileEntry, column: str) -> pa.ChunkedArray:
         path = self._root / entry.path
@@ -150,12 +164,48 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def _find_columns(schema: pa.Schema, path: Path) -> _Columns:
+def _find_columns(schema: pa.Schema, label_column: str | None, path: Path) -> _Columns:
     images = {field.name: _bytes_column(field) for field in schema if _bytes_column(field)}
-    labels = [field.name for field in schema if _is_label(field.type)]
-    image = _pick(list(images), _IMAGE_NAMES, f"image column (bytes) in {path}")
-    label = _pick(labels, _LABEL_NAMES, f"label column (integers or strings) in {path}")
+    image = _pick(
+        list(images),
+        _IMAGE_NAMES,
+        f"image column (bytes) in {path}",
+        "call one of them 'image'" if images else "add one, called 'image'",
+    )
+    if label_column is None:
+        label = _find_label(schema, path)
+    else:
+        label = _check_label(schema, label_column, path)
     return _Columns(str(images[image]), label, _class_names(schema, label))
+
+
+def _find_label(schema: pa.Schema, path: Path) -> str:
+    names = [field.name for field in schema if _is_label(field.type)]
+    # Of columns of another type, one may be meant: then the type is what has to be mended.
+    others = [name for name in _LABEL_NAMES if name in schema.names]
+    if not names and others:
+        return _check_label(schema, others[0], path)
+    remedy = "name one with --label-column" if names else "add one, called 'label'"
+    what = f"label column (integers or strings) in {path}"
+    return _pick(names, _LABEL_NAMES, what, remedy)
+
+
+def _check_label(schema: pa.Schema, name: str, path: Path) -> str:
+    """Refuse a column that is not there, or holds what are no labels."""
+    labels = [field.name for field in schema if _is_label(field.type)]
+    if name not in schema.names:
+        near = difflib.get_close_matches(name, labels, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else "name another with --label-column"
+        raise DataError(
+            f"expected the label column {name!r} in {path}, found {_listed(labels)}: {remedy}"
+        )
+    if name not in labels:
+        others = f", or name another ({', '.join(labels)}) with --label-column" if labels else ""
+        raise DataError(
+            f"expected integers or strings in the label column {name!r} of {path}, found "
+            f"{schema.field(name).type}: convert it{others}"
+        )
+    return name
 
 
 def _bytes_column(field: pa.Field) -> str | None:
@@ -176,17 +226,18 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _pick(names: list[str], preferred: tuple[str, ...], what: str) -> str:
+def _pick(names: list[str], preferred: tuple[str, ...], what: str, remedy: str) -> str:
     """Choose the only column, or else the one with the best-known name."""
     if len(names) == 1:
         return names[0]
     for name in preferred:
         if name in names:
             return name
-    raise DataError(
-        f"expected one {what}, found {', '.join(names) or 'none'}: "
-        f"name it {' or '.join(map(repr, preferred[:2]))}"
-    )
+    raise DataError(f"expected one {what}, found {_listed(names)}: {remedy}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
@@ -199,20 +250,22 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
 
 
 def _number_labels(
-    parts: list[pa.ChunkedArray], class_names: tuple[str, ...] | None, root: Path
+    parts: list[pa.ChunkedArray], class_names: tuple[str, ...] | None, where: Path
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Turn the labels of all files into numbers 0..C-1 and the names of the C classes."""
     plain = [_without_dictionary(part) for part in parts]
     if len({_is_text(part.type) for part in plain}) > 1:
         raise DataError(
-            f"expected labels of one type in {root}, found strings in some files and integers in "
+            f"expected labels of one type in {where}, found strings in some files and integers in "
             "others: write them alike"
         )
     labels = np.concatenate([part.to_numpy() for part in plain])
+    if not len(labels):
+        raise DataError(f"expected rows in {where}, found none: add some, or another file")
     if _is_text(plain[0].type):
         names, numbers = np.unique(labels.astype(str), return_inverse=True)
         return tuple(names.tolist()), numbers.astype(np.int64)
-    return _check_range(labels.astype(np.int64), class_names, root)
+    return _check_range(labels, class_names, where), labels.astype(np.int64)
 
 
 def _without_dictionary(labels: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -222,16 +275,22 @@ def _without_dictionary(labels: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _check_range(
-    labels: NDArray[np.int64], class_names: tuple[str, ...] | None, root: Path
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    lowest, highest = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
+    labels: NDArray[np.integer], class_names: tuple[str, ...] | None, where: Path
+) -> tuple[str, ...]:
+    """Refuse labels that are not 0..C-1; the names of the C classes."""
+    lowest, highest = int(labels.min()), int(labels.max())
+    if class_names is None and highest >= _MOST_CLASSES:
+        raise DataError(
+            f"expected labels 0..C-1 in {where}, found {len(np.unique(labels))} different ones "
+            f"up to {highest}: number the classes from 0, or name them by strings"
+        )
     names = class_names or tuple(str(label) for label in range(highest + 1))
     if lowest < 0 or highest >= len(names):
         raise DataError(
-            f"expected labels 0..{len(names) - 1} in {root}, found {lowest}..{highest}: correct "
-            "them, or move the files of an unlabelled split elsewhere"
+            f"expected labels 0..{max(len(names), 1) - 1} in {where}, found {lowest}..{highest}: "
+            "correct them, or move the files of an unlabelled split elsewhere"
         )
-    return names, labels
+    return names
 
 
 def _between(rows: NDArray[np.int64], start: int, stop: int) -> NDArray[np.int64]:

@@ -69,14 +69,14 @@ def _find(config: DataConfig) -> Source:
     if shards is not None:
         return ShardSource(shards)
     path = Path(locate(config.data))
-    return _in_folder(path, config.test_fraction) if path.is_dir() else _in_file(path, config)
+    return _in_folder(path, config) if path.is_dir() else _in_file(path, config)
 
 
 def _in_file(path: Path, config: DataConfig) -> Source:
     if path.is_file() and path.name == TRAIN_TAR:
         return ImageNetSource(path.parent, config.test_fraction)
     if path.is_file() and path.suffix == ".parquet":
-        return ParquetSource(path, [], config.test_fraction)
+        return ParquetSource(path, [], config.test_fraction, config.label_column)
     if path.is_file():
         raise DataError(
             f"expected a folder, a *.parquet or a *.tar file, found the file {path}: give the "
@@ -85,13 +85,14 @@ def _in_file(path: Path, config: DataConfig) -> Source:
     raise DataError(_not_found(config.data, path))
 
 
-def _in_folder(path: Path, test_fraction: float) -> Source:
+def _in_folder(path: Path, config: DataConfig) -> Source:
+    test_fraction = config.test_fraction
     if (path / TRAIN_TAR).is_file():
         return ImageNetSource(path, test_fraction)
     files = list_files(path)
     parquet = [entry for entry in files if entry.path.endswith(".parquet")]
     if parquet:
-        return ParquetSource(path, parquet, test_fraction)
+        return ParquetSource(path, parquet, test_fraction, config.label_column)
     if is_tiny_imagenet(path):
         return TinyImageNetSource(path, files)
     return FolderSource(path, files, test_fraction)

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from idm_ray.data.listing import Listing
+from idm_ray.checks import is_utf8
+from idm_ray.data.listing import Listing, some_names
 from idm_ray.errors import DataError
 from idm_ray.keys import seed_from
 
 _HOLD_OUT_SEED = 20230601
 """Fixed: what is held out of a source must never change with a run's seed."""
+
+_SHOWN = 3
+"""Of classes that a message is about: the first few are named, the rest are counted."""
 
 
 def hold_out(labels: NDArray[np.int64], fraction: float) -> NDArray[np.bool_]:
@@ -91,18 +95,26 @@ def check_counts(
         test_counts: (num_classes,) test images of each class.
 
     Raises:
-        DataError: There is one class only, a class without training images, or no test image.
+        DataError: There is one class only, a class without training images, one whose name is no
+            text, or no test image.
     """
     if len(class_names) < 2:
         raise DataError(
             f"expected two or more classes, found {len(class_names)} ({', '.join(class_names)}): "
             "give a folder with one folder per class below it, or a file with more labels"
         )
-    for name, count in zip(class_names, train_counts, strict=True):
-        if count == 0:
+    empty = [name for name, count in zip(class_names, train_counts, strict=True) if count == 0]
+    if empty:
+        which, it = ("class", "the class") if len(empty) == 1 else ("classes", "them")
+        raise DataError(
+            f"expected training images of every class, found none of {which} {some_names(empty)}: "
+            f"add images, or leave {it} out with --classes"
+        )
+    for name in class_names:
+        if not is_utf8(name):
             raise DataError(
-                f"expected training images of every class, found none of class {name!r}: "
-                "add images, or leave the class out with --classes"
+                f"expected class names in UTF-8, found {name!r}: rename its folder, or leave it "
+                "out with --classes"
             )
     if test_counts.sum() == 0:
         raise DataError(
@@ -153,6 +165,42 @@ def refuse_left_out(skipped: int, problems: Sequence[str]) -> None:
             f"expected only usable images, found {skipped} that are not (the first: "
             f"{problems[0]}): mend or remove them, or leave out --strict"
         )
+
+
+def repeated_start(
+    class_names: Sequence[str], train_counts: Sequence[int], needed: int, *, strict: bool
+) -> str | None:
+    """Find classes that the start of the synthetic images takes some image of more than once.
+
+    Args:
+        class_names: One or more.
+        train_counts: Images of each class.
+        needed: Images of each class that the start takes.
+        strict: Refuse such classes.
+
+    Returns:
+        What there is to tell of them; None if every class has enough images.
+
+    Raises:
+        DataError: There are some, and `strict` is on.
+    """
+    few = [
+        f"{count} of class {name!r}"
+        for name, count in zip(class_names, train_counts, strict=True)
+        if count < needed
+    ]
+    if not few:
+        return None
+    found = ", ".join(few[:_SHOWN]) + (f" and {len(few) - _SHOWN} more" if few[_SHOWN:] else "")
+    if strict:
+        raise DataError(
+            f"expected {needed} training images of each class for the start, found {found}: add "
+            "images, lower ipc or partition, or leave out --strict to draw some more than once"
+        )
+    return (
+        f"the start takes {needed} training images of each class, found {found}: some are drawn "
+        "more than once"
+    )
 
 
 def spread(total: int, limit: int | None) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
+from idm_ray.checks import is_utf8
 from idm_ray.errors import CondensedSetError
 
 FORMAT_VERSION: Final = 1
@@ -213,8 +214,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """A string that UTF-8 can express: names taken from files may hold lone surrogates."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return isinstance(value, str) and is_utf8(value)
 
 
 def _is_tuple_of(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:

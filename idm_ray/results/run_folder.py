@@ -339,8 +339,8 @@ def _local_path(written: str | os.PathLike[str], place: Location) -> Path:
 def _refuse_run(place: Location, *, overwrite: bool) -> None:
     if not overwrite and holds_run(place):
         raise UserError(
-            f"expected a new folder, found a run in {place}; add --overwrite or "
-            "choose another --out"
+            f"expected a new folder, found a run in {place}; go on with it by --resume auto, add "
+            "--overwrite, or choose another --out"
         )
 
 

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from idm_ray.errors import DataError
-from tests.data.making import images_of, opened, picture, png, write_parquet
+from tests.data.making import images_of, opened, picture, png, write_parquet, write_sharded
 
 NAMES = ("cat", "dog")
 
@@ -122,6 +122,41 @@ def test_a_number_without_images_is_a_class_without_images(tmp_path):
         opened(path, tmp_path / "cache")
 
 
+def test_numbers_without_images_are_all_told_of_and_can_be_left_out(tmp_path):
+    path = write_parquet(tmp_path / "pets.parquet", [5, 9] * 3)
+    with pytest.raises(
+        DataError, match="none of classes '0', '1', '2' and 5 more: add images, or leave them out"
+    ):
+        opened(path, tmp_path / "cache")
+    assert opened(path, tmp_path / "cache", classes="9,5").info.class_names == ("9", "5")
+
+
+@pytest.mark.parametrize(
+    "largest, kind", [(10**6, pa.int64()), (10**9, pa.int32()), (2**63 + 5, pa.uint64())], ids=str
+)
+def test_identifiers_are_no_labels_and_take_no_memory(tmp_path, largest, kind):
+    path = write_parquet(tmp_path / "pets.parquet", pa.array([0, largest] * 3, kind))
+    with pytest.raises(
+        DataError,
+        match=rf"labels 0..C-1 in {path}, found 2 different ones up to {largest}: number the",
+    ):
+        opened(path, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "labels, kind",
+    [([0.0, 1.0], "double"), ([True, False], "bool"), ([[0], [1]], "list<.*>"), ([None], "null")],
+    ids=str,
+)
+def test_labels_that_are_neither_integers_nor_strings_are_refused(tmp_path, labels, kind):
+    path = write_parquet(tmp_path / "pets.parquet", labels * 3)
+    with pytest.raises(
+        DataError,
+        match=rf"integers or strings in the label column 'label' of {path}, found {kind}: convert",
+    ):
+        opened(path, tmp_path / "cache")
+
+
 def test_rows_without_a_label_are_refused(tmp_path):
     path = write_parquet(tmp_path / "pets.parquet", [0, 1, None, 1])
     with pytest.raises(DataError, match=r"a label in every row of .*, found 1 rows without"):
@@ -138,13 +173,54 @@ def test_strings_in_one_file_and_numbers_in_another_are_refused(tmp_path):
 def test_several_possible_label_columns_are_refused(tmp_path):
     table = pa.table({"image": [png(picture(0))] * 2, "size": [0, 1], "colour": [0, 1]})
     pq.write_table(table, tmp_path / "pets.parquet")
-    with pytest.raises(DataError, match=r"one label column .*, found size, colour: name it"):
+    with pytest.raises(DataError, match=r"one label column .*, found size, colour: name one with"):
         opened(tmp_path / "pets.parquet", tmp_path / "cache")
 
 
-def test_a_table_without_images_is_refused(tmp_path):
-    pq.write_table(pa.table({"label": [0, 1]}), tmp_path / "pets.parquet")
-    with pytest.raises(DataError, match=r"one image column .*, found none: name it 'image'"):
+@pytest.fixture
+def two_labels(tmp_path):
+    """Six images with two columns that could be their labels, and one that could not."""
+    images = [png(picture(number)) for number in range(6)]
+    columns = {"size": [0, 1] * 3, "colour": ["red", "green", "blue"] * 2, "weight": [0.5] * 6}
+    pq.write_table(pa.table({"image": images} | columns), tmp_path / "pets.parquet")
+    return tmp_path / "pets.parquet"
+
+
+def test_the_label_column_can_be_named_and_each_has_its_own_cache(two_labels, tmp_path):
+    for name, classes in (("size", ("0", "1")), ("colour", ("blue", "green", "red"))):
+        data = opened(two_labels, tmp_path / "cache", label_column=name, test_fraction=0.5)
+        assert data.info.class_names == classes
+
+
+def test_the_label_column_that_is_named_wins_over_the_one_that_is_called_so(tmp_path):
+    path = write_parquet(tmp_path / "pets.parquet", [0, 1] * 6, more={"breed": [0, 1, 2] * 4})
+    assert opened(path, tmp_path / "cache", label_column="breed").info.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("color", "the label column 'color' in .*, found size, colour: did you mean 'colour'"),
+        ("kind", "the label column 'kind' in .*, found size, colour: name another with --label-c"),
+        ("weight", "'weight' of .*, found double: convert it, or name another .size, colour. with"),
+        ("image", "'image' of .*, found binary: convert it, or name another .size, colour. with"),
+    ],
+)
+def test_a_label_column_that_cannot_be_is_refused(two_labels, tmp_path, name, message):
+    with pytest.raises(DataError, match=message):
+        opened(two_labels, tmp_path / "cache", label_column=name)
+
+
+def test_shards_are_written_by_the_label_column_that_is_named(two_labels, tmp_path):
+    out = write_sharded(two_labels, tmp_path / "shards", label_column="colour", test_fraction=0.5)
+    assert opened(out, tmp_path / "cache").info.class_names == ("blue", "green", "red")
+
+
+@pytest.mark.parametrize("columns, found", [({}, "none: add one"), ({"a": [], "b": []}, "a, b: ")])
+def test_several_possible_image_columns_or_none_are_refused(tmp_path, columns, found):
+    images = {name: [png(picture(number)) for number in range(2)] for name in columns}
+    pq.write_table(pa.table({"label": [0, 1]} | images), tmp_path / "pets.parquet")
+    with pytest.raises(DataError, match=rf"one image column .*, found {found}"):
         opened(tmp_path / "pets.parquet", tmp_path / "cache")
 
 
@@ -166,5 +242,5 @@ def test_a_folder_with_one_split_only_is_refused(tmp_path, split, missing):
 def test_an_empty_table_is_refused(tmp_path):
     table = pa.table({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())})
     pq.write_table(table, tmp_path / "pets.parquet")
-    with pytest.raises(DataError, match="found"):
+    with pytest.raises(DataError, match=r"expected rows in .*pets.parquet, found none: add some"):
         opened(tmp_path / "pets.parquet", tmp_path / "cache")

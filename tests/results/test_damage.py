@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import subprocess
@@ -103,6 +104,16 @@ def test_a_card_that_promises_more_images_than_the_file_holds_allocates_nothing(
     rewrite(path, make_schema(card).empty_table(), seal(card, "ab"))
     with pytest.raises(CondensedSetError, match="30000 rows as in the card, found 0"):
         read_arrays(path)
+
+
+def test_a_file_of_a_newer_format_names_the_version_to_install(path):
+    file = pq.ParquetFile(path)
+    card = json.loads(file.metadata.metadata[b"idm_ray"])
+    newer = card | {"format_version": 2, "versions": {"idm_ray": "7.3.0"}}
+    rewrite(path, file.read(), json.dumps(newer).encode())
+    for read in (read_card, read_arrays):
+        with pytest.raises(CondensedSetError, match=r"found format 2; install idm_ray 7\.3\.0"):
+            read(path)
 
 
 def rewrite(path, table, sealed):

@@ -178,7 +178,9 @@ def test_a_local_run_is_published_where_it_is(tmp_path):
 @pytest.mark.parametrize("name", ["config.yaml", "condensed.parquet"])
 def test_a_uri_with_a_run_is_refused_and_kept(uri, name):
     (Location.at(uri) / name).write_text("old")
-    with pytest.raises(UserError, match=rf"found a run in {uri}; add --overwrite or choose"):
+    with pytest.raises(
+        UserError, match=rf"found a run in {uri}; go on with it by --resume auto, add"
+    ):
         RunFolder.create(uri, overwrite=False)
     assert names(uri) == [name]
 

@@ -26,7 +26,7 @@ def test_a_folder_with_other_files_is_used(tmp_path):
 @pytest.mark.parametrize("name", ["config.yaml", "condensed.parquet"])
 def test_a_folder_with_a_run_is_refused_and_kept(tmp_path, name):
     (tmp_path / name).write_text("old")
-    with pytest.raises(UserError, match=r"found a run .*; add --overwrite or choose another --out"):
+    with pytest.raises(UserError, match=r"found a run .*; go on .* add --overwrite, or choose"):
         RunFolder.create(tmp_path, overwrite=False)
     assert (tmp_path / name).read_text() == "old"
 
