@@ -37,7 +37,8 @@ from idm_ray.report import (
 )
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import replace_card
-from idm_ray.results.metrics_log import MetricsLog
+from idm_ray.results.metrics_log import MetricsLog, read_reports
+from idm_ray.results.outcome import title_of
 from idm_ray.results.run_folder import RunFolder
 from idm_ray.searches.trials import TrialResult
 from idm_ray.storage import Location
@@ -220,6 +221,7 @@ class Execution:
         summary = summarise(runner.plan, runner.record, self._evaluate())
         self._log.flush()
         card = make_card(runner.plan, evaluation=summary["evaluation"])
+        self._draw_curves(card)
         replace_card(folder.condensed_path, card)
         folder.write_summary(summary)
         folder.hand_over()
@@ -261,6 +263,16 @@ class Execution:
         for job in jobs:
             accuracies.setdefault(job.subject, []).append(self._runner.record.evaluated[job])
         return accuracies
+
+    def _draw_curves(self, card: Card) -> None:
+        from idm_ray.results.curves import write_curves  # noqa: PLC0415 -- matplotlib, at the end
+
+        write_curves(
+            self._folder.curves_path,
+            read_reports(self._folder.metrics_path),
+            title=title_of(card),
+            split=self._runner.plan.config.evaluation.eval_split,
+        )
 
     def _tell(self, events: Iterable[RunnerEvent]) -> None:
         """Log what happens and pass it on."""

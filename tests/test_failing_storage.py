@@ -190,7 +190,10 @@ def test_a_run_whose_disk_fails_for_good_ends_and_can_be_resumed(tmp_path, undis
 
 # --- An object store ---
 
-COMPLETE = ["condensed.parquet", "config.yaml", "gallery.png", "metrics.jsonl", "summary.json"]
+COMPLETE = [
+    *("condensed.parquet", "config.yaml", "curves.png"),
+    *("gallery.png", "metrics.jsonl", "summary.json"),
+]
 
 
 @pytest.fixture

@@ -26,7 +26,10 @@ def names(uri):
     return [entry.path for entry in Location.at(uri).files()]
 
 
-COMPLETE = ["condensed.parquet", "config.yaml", "gallery.png", "metrics.jsonl", "summary.json"]
+COMPLETE = [
+    *("condensed.parquet", "config.yaml", "curves.png"),
+    *("gallery.png", "metrics.jsonl", "summary.json"),
+]
 
 
 def test_a_command_with_a_uri_gives_the_same_images_and_they_can_be_evaluated(uri, tmp_path):

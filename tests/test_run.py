@@ -56,6 +56,7 @@ def test_a_run_leaves_its_files_and_no_others(first):
     assert {path.name for path in first.folder.iterdir()} == {
         "condensed.parquet",
         "config.yaml",
+        "curves.png",
         "gallery.png",
         "metrics.jsonl",
         "summary.json",

@@ -144,6 +144,20 @@ def _key(report: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     return (), ()
 
 
+def read_reports(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The reports that a log holds, in their order; lines that cannot be read are left out.
+
+    Raises:
+        OSError: it exists and cannot be read.
+    """
+    return tuple(_readable(path.read_bytes())) if path.exists() else ()
+
+
+def is_progress(report: Mapping[str, Any]) -> bool:
+    """Whether a report is about the iterations since the one before."""
+    return _key(report)[0] == _PROGRESS
+
+
 def _readable(content: bytes) -> Iterator[Mapping[str, Any]]:
     for line in content.split(b"\n"):
         with contextlib.suppress(ValueError, RecursionError):

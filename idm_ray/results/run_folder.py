@@ -200,6 +200,11 @@ class RunFolder:
         """The picture of the synthetic images."""
         return self.path / "gallery.png"
 
+    @property
+    def curves_path(self) -> Path:
+        """The picture of losses and accuracies over the iterations."""
+        return self.path / "curves.png"
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration as YAML, keys in their order, atomically.
 
