@@ -210,7 +210,8 @@ def place(store):
 
 
 def names(place):
-    return [entry.path for entry in place.files()]
+    """Files of a run; of TensorBoard's there are as many as it was begun or resumed."""
+    return [entry.path for entry in place.files() if not entry.path.startswith("tb/")]
 
 
 def fetched(place, tmp_path):
