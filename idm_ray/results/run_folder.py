@@ -321,9 +321,9 @@ class RunFolder:
         names = [name for name in FILES if (remote / name).exists()]
         for folder in PUBLISHED_FOLDERS:
             if (remote / folder).is_folder():
-                (self.path / folder).mkdir()
                 names += [f"{folder}/{entry.path}" for entry in (remote / folder).files()]
         for name in names:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             with (remote / name).open_stream() as source, open(self.path / name, "xb") as file:
                 shutil.copyfileobj(source, file)
         self._published = dict(self._unpublished())
