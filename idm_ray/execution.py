@@ -1,7 +1,9 @@
 """Carries a run out, from wherever it stands to its end, and leaves its folder as it should be."""
 
+import itertools
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +37,11 @@ from idm_ray.report import (
     pretrained_text,
     summarise,
 )
+from idm_ray.results.board import Board
 from idm_ray.results.card import Card
 from idm_ray.results.condensed import replace_card
-from idm_ray.results.metrics_log import MetricsLog
+from idm_ray.results.metrics_log import MetricsLog, read_reports
+from idm_ray.results.outcome import title_of
 from idm_ray.results.run_folder import RunFolder
 from idm_ray.searches.trials import TrialResult
 from idm_ray.storage import Location
@@ -171,6 +175,7 @@ class Execution:
         self._name = name or folder.name
         self._monitor = Monitor(runner.enter(self._name))
         self._log: MetricsLog
+        self._board: Board | None = None
         self._began = 0.0
         self._knows_last = False
 
@@ -195,6 +200,8 @@ class Execution:
             raise
         finally:
             self._monitor.end()
+            if self._board is not None:
+                self._board.end()
 
     def _run(self) -> Finished:
         runner, folder = self._runner, self._folder
@@ -203,6 +210,7 @@ class Execution:
         if folder.remote:
             self._say(f"until it is uploaded, the run is in {folder.path}")
         self._log = MetricsLog(folder.metrics_path)
+        self._begin_board()
         # Who goes on from a commit reports only what comes after it.
         self._saving.before_marker = self._bring_up_to_date
         self._tell(runner.restore(self._saving))
@@ -220,6 +228,10 @@ class Execution:
         summary = summarise(runner.plan, runner.record, self._evaluate())
         self._log.flush()
         card = make_card(runner.plan, evaluation=summary["evaluation"])
+        self._draw_curves(card)
+        if self._board is not None:
+            self._board.show(folder.gallery_path, step=summary["iterations"])
+            self._board.end()
         replace_card(folder.condensed_path, card)
         folder.write_summary(summary)
         folder.hand_over()
@@ -262,6 +274,30 @@ class Execution:
             accuracies.setdefault(job.subject, []).append(self._runner.record.evaluated[job])
         return accuracies
 
+    def _begin_board(self) -> None:
+        """Start what TensorBoard shows; without it, the run goes on."""
+        folder, config = self._folder, self._runner.plan.config
+        board = Board(
+            folder.board_path,
+            networks=Counter((job.subject, job.iteration) for job in all_jobs(config)),
+            past=read_reports(folder.metrics_path),
+        )
+        told = board.begin(folder.config_path.read_text(encoding="utf-8"))
+        if told is None:
+            self._board = board
+        else:
+            self._say(told, warning=True)
+
+    def _draw_curves(self, card: Card) -> None:
+        from idm_ray.results.curves import write_curves  # noqa: PLC0415 -- matplotlib, at the end
+
+        write_curves(
+            self._folder.curves_path,
+            read_reports(self._folder.metrics_path),
+            title=title_of(card),
+            split=self._runner.plan.config.evaluation.eval_split,
+        )
+
     def _tell(self, events: Iterable[RunnerEvent]) -> None:
         """Log what happens and pass it on."""
         for event in events:
@@ -284,8 +320,11 @@ class Execution:
 
     def _add_line(self, line: Mapping[str, Any]) -> None:
         """Log a report; people are told of a disk that fails, and that it works again."""
+        is_new = not self._log.knows(line)
         if told := self._log.add(line):
             self._say(told, warning=True)
+        if is_new and self._board is not None:
+            self._board.add(line)
 
     def _publish(self) -> None:
         """Publish what is there; a failure now need not be one at the end."""
@@ -321,6 +360,11 @@ def final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
     whole = _jobs("whole", 1 if repeats and config.evaluation.whole_epochs else 0, iterations)
     subjects = SUBJECTS if config.evaluation.baselines == "on" else SUBJECTS[:1]
     return sum((_jobs(subject, repeats, iterations) for subject in subjects), whole)
+
+
+def all_jobs(config: RunConfig) -> frozenset[EvaluationJob]:
+    """Networks to train on the way and at the end."""
+    return frozenset((*itertools.chain(*marks(config).values()), *final_jobs(config)))
 
 
 def _jobs(subject: Any, repeats: int, iteration: int) -> tuple[EvaluationJob, ...]:

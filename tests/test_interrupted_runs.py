@@ -91,7 +91,8 @@ def assert_goes_on(folder, undisturbed, *words):
     assert results(folder) == undisturbed
     names = {path.name for path in folder.iterdir()}
     assert names == {
-        *("condensed.parquet", "config.yaml", "gallery.png", "metrics.jsonl", "summary.json")
+        *("condensed.parquet", "config.yaml", "curves.png"),
+        *("gallery.png", "metrics.jsonl", "summary.json", "tb"),
     }
     progress = [line["iteration"] for line in reports(folder) if "waiting" in line]
     assert progress == sorted(set(progress))

@@ -100,7 +100,7 @@ def test_help_loads_nothing_heavy(words):
     code = (
         "import atexit, sys\n"
         "from idm_ray.cli import main\n"
-        "heavy = {'ray', 'torch', 'numpy', 'pyarrow', 'sklearn', 'rich'}\n"
+        "heavy = {'ray', 'torch', 'numpy', 'pyarrow', 'sklearn', 'rich', 'matplotlib'}\n"
         "atexit.register(lambda: print('loaded:', heavy & set(sys.modules)))\n"
         "main()"
     )

@@ -26,7 +26,10 @@ def names(uri):
     return [entry.path for entry in Location.at(uri).files()]
 
 
-COMPLETE = ["condensed.parquet", "config.yaml", "gallery.png", "metrics.jsonl", "summary.json"]
+COMPLETE = [
+    *("condensed.parquet", "config.yaml", "curves.png"),
+    *("gallery.png", "metrics.jsonl", "summary.json", "tb/events.out.tfevents.0001"),
+]
 
 
 def test_a_command_with_a_uri_gives_the_same_images_and_they_can_be_evaluated(uri, tmp_path):
@@ -93,7 +96,8 @@ def test_a_store_that_fails_at_the_end_costs_only_the_upload(uri, store, tmp_pat
         run(uri, listener=fail)
     (working,) = (tmp_path / "working").iterdir()
     assert str(working) in str(e.value)
-    assert sorted(path.name for path in working.iterdir()) == COMPLETE
+    files = (path for path in working.rglob("*") if path.is_file())
+    assert sorted(str(path.relative_to(working)) for path in files) == COMPLETE
     store.proxy.heal()
     assert names(uri) == ["config.yaml"]
 

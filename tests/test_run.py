@@ -56,9 +56,11 @@ def test_a_run_leaves_its_files_and_no_others(first):
     assert {path.name for path in first.folder.iterdir()} == {
         "condensed.parquet",
         "config.yaml",
+        "curves.png",
         "gallery.png",
         "metrics.jsonl",
         "summary.json",
+        "tb",
     }
 
 
@@ -559,7 +561,7 @@ def test_a_run_that_diverges_names_class_model_and_iteration_and_leaves_a_readab
         match=r"^the loss of class \d is not finite at iteration 1, matched on model \d+; lower ",
     ):
         run(folder, lr_img=1e30)
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.jsonl"}
+    assert {path.name for path in folder.iterdir()} == {"config.yaml", "metrics.jsonl", "tb"}
     assert [line["iteration"] for line in progress_of(folder)] == [1]
     options = yaml.safe_load((folder / "config.yaml").read_text())["options"]
     assert options["lr_img"] == 1e30

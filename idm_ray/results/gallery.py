@@ -1,22 +1,25 @@
-"""The picture of a condensed set: every class with its name and its images."""
+"""The picture of a condensed set, every class with its name and its images, and its pages."""
 
+import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from idm_ray.errors import UserError
-from idm_ray.local_disk import atomic_write
-from idm_ray.results.gallery_layout import MARGIN_PX, TITLE_PX, Layout, choose_layout
-from idm_ray.results.pictures import to_picture, to_uint8
+from idm_ray.local_disk import abandoned_files, atomic_write
+from idm_ray.results.gallery_drawing import Block, ImageSet, draw
+from idm_ray.results.gallery_layout import choose_layout, choose_page, lacks_something
 
-_BACKGROUND = (250, 250, 250)
-_TITLE_COLOR = (30, 30, 30)
-_NAME_COLOR = (70, 70, 70)
-_TITLE_FONT_PX = 18
-_NAME_FONT_PX = 13
+PAGES: Final = "gallery"
+"""The folder of the pages, beside the gallery."""
+# Pages are many and large: of PNG's levels this one takes half the time, and a few bytes more.
+_PAGE_COMPRESSION: Final = 3
 
 
 def write_gallery(
@@ -29,7 +32,10 @@ def write_gallery(
     std: Sequence[float],
     title: str,
 ) -> None:
-    """Writes the gallery as PNG, atomically.
+    """Writes the gallery as PNG, atomically, and pages beside it where it cannot show everything.
+
+    The pages, gallery/page-001.png and so on, show all images in their own size at least. Pages of
+    an earlier gallery are removed.
 
     Args:
         path: The file to create or replace.
@@ -42,13 +48,13 @@ def write_gallery(
 
     Raises:
         UserError: Neither one channel nor three, or no image at all.
-        OSError: The file cannot be written.
+        OSError: A file cannot be written.
     """
-    picture = draw_gallery(
-        images=images, labels=labels, class_names=class_names, mean=mean, std=std, title=title
-    )
+    shown = _image_set(images, labels, class_names, mean, std)
+    # First, as the gallery names them.
+    _write_pages(Path(path).parent / PAGES, shown, title)
     with atomic_write(path) as file:
-        picture.save(file, format="PNG")
+        _draw_overview(shown, title).save(file, format="PNG")
 
 
 def draw_gallery(
@@ -66,83 +72,71 @@ def draw_gallery(
         An RGB picture, up to thousands of classes at most 4000 pixels per side. Small images are
         enlarged without smoothing; where too many do not fit, the title says how many are shown.
     """
+    return _draw_overview(_image_set(images, labels, class_names, mean, std), title)
+
+
+def _image_set(
+    images: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    names: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> ImageSet:
     if not len(images):
         raise UserError("expected images for the gallery, found none; condense a class at least")
-    font = ImageFont.load_default(_NAME_FONT_PX)
-    members = [np.flatnonzero(labels == label) for label in range(len(class_names))]
-    ipc = max(map(len, members))
-    layout = choose_layout(
-        num_classes=len(class_names),
-        ipc=ipc,
-        image_size=(images.shape[3], images.shape[2]),
-        longest_name_px=max(_text_px(name, font) for name in class_names),
-    )
-    if layout.num_shown < ipc:
-        title += f" (first {layout.num_shown} of {ipc} images per class)"
-    picture = _empty_picture(layout, title)
-    draw = ImageDraw.Draw(picture)
-    for index, (name, rows) in enumerate(zip(class_names, members, strict=True)):
-        _draw_name(draw, layout, index, name, font)
-        shown = to_uint8(images[rows[: layout.num_shown]], mean=mean, std=std)
-        for rank, image in enumerate(shown):
-            picture.paste(_drawn(image, layout.tile), layout.tile_corner(index, rank))
-    return picture
+    members = [np.flatnonzero(labels == label) for label in range(len(names))]
+    return ImageSet(images=images, members=members, names=names, mean=mean, std=std)
 
 
-def _empty_picture(layout: Layout, title: str) -> Image.Image:
-    """A background with the title on it, wide enough for both."""
-    font = ImageFont.load_default(_TITLE_FONT_PX)
-    width, height = layout.size
-    picture = Image.new(
-        "RGB", (max(width, _text_px(title, font) + 2 * MARGIN_PX), height), _BACKGROUND
-    )
-    ImageDraw.Draw(picture).text(
-        (MARGIN_PX, MARGIN_PX + (TITLE_PX - MARGIN_PX) // 2),
-        title,
-        fill=_TITLE_COLOR,
-        font=font,
-        anchor="lm",
-    )
-    return picture
+def _draw_overview(shown: ImageSet, title: str) -> Image.Image:
+    facts = shown.facts
+    layout = choose_layout(facts)
+    if layout.num_shown < facts.ipc:
+        title += f" (first {layout.num_shown} of {facts.ipc} images per class)"
+    if lacks_something(layout, facts):
+        title += f", all images: {PAGES}/"
+    return draw(shown, layout, [Block(label) for label in range(facts.num_classes)], title=title)
 
 
-def _draw_name(
-    draw: ImageDraw.ImageDraw,
-    layout: Layout,
-    index: int,
-    name: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-) -> None:
-    """Writes a class's name in the middle below its image or of the left side of its block."""
-    left, top = layout.cell_corner(index)
-    width, height = layout.cell
-    if layout.is_sheet:
-        text = _shortened(name, width, font)
-        draw.text((left + width // 2, top + height), text, _NAME_COLOR, font, anchor="md")
-    else:
-        text = _shortened(name, layout.name_px, font)
-        draw.text((left, top + height // 2), text, _NAME_COLOR, font, anchor="lm")
+def _write_pages(folder: Path, shown: ImageSet, title: str) -> None:
+    """Write pages if there is need of them, one after the other, and remove all others."""
+    facts = shown.facts
+    pages: list[Sequence[Block]] = []
+    if lacks_something(choose_layout(facts), facts):
+        layout = choose_page(facts)
+        pages = _cut(shown, layout.num_shown, layout.num_classes)
+        folder.mkdir(exist_ok=True)
+    _remove_pages(folder, from_number=len(pages) + 1)
+    for number, blocks in enumerate(pages, 1):
+        # The last page is as wide as the others, and only as high as it must be.
+        page = dataclasses.replace(layout, num_classes=len(blocks))
+        picture = draw(shown, page, blocks, title=f"{title}, page {number} of {len(pages)}")
+        with atomic_write(folder / _page_name(number)) as file:
+            picture.save(file, format="PNG", compress_level=_PAGE_COMPRESSION)
 
 
-def _drawn(image: npt.NDArray[np.uint8], size: tuple[int, int]) -> Image.Image:
-    """One (C, H, W) image as it is pasted: sharp pixels when enlarged, smooth when reduced."""
-    picture = to_picture(image)
-    is_enlarged = size[0] >= picture.width
-    return picture.resize(
-        size, Image.Resampling.NEAREST if is_enlarged else Image.Resampling.LANCZOS
-    )
+def _cut(shown: ImageSet, num_shown: int, per_page: int) -> list[Sequence[Block]]:
+    """Blocks of all images, by page."""
+    blocks = [
+        Block(label, start)
+        for label, rows in enumerate(shown.members)
+        for start in range(0, max(1, len(rows)), num_shown)
+    ]
+    return [blocks[first : first + per_page] for first in range(0, len(blocks), per_page)]
 
 
-def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Returns `text`, cut with dots where it is wider than `width` pixels."""
-    if _text_px(text, font) <= width:
-        return text
-    length = len(text)
-    while length > 1 and _text_px(text[:length] + "...", font) > width:
-        length -= 1
-    return text[:length].rstrip() + "..."
+def _page_name(number: int) -> str:
+    return f"page-{number:03d}.png"
 
 
-def _text_px(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
-    """Width of a text as drawn."""
-    return int(np.ceil(font.getlength(text)))
+def _remove_pages(folder: Path, *, from_number: int) -> None:
+    """Remove pages that an earlier gallery had more, and what was left half written."""
+    for file, _ in abandoned_files(folder):
+        file.unlink(missing_ok=True)
+    for path in folder.glob("page-*.png"):
+        number = path.stem.removeprefix("page-")
+        if number.isdigit() and int(number) >= from_number:
+            path.unlink(missing_ok=True)
+    if from_number == 1:
+        with contextlib.suppress(OSError):  # there is none, or somebody else's file is in it
+            folder.rmdir()

@@ -4,9 +4,10 @@ A gallery is a grid of cells, one for each class: its name and a block of its im
 image per class the name stands below it, as on a contact sheet; else to the left.
 """
 
+import bisect
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 MAX_SIDE_PX: Final = 4000
@@ -19,11 +20,14 @@ _MAX_NAME_BELOW_PX: Final = 96
 # Left of small images a long name would take more room than they do.
 _MAX_NAME_LEFT_PX: Final = 160
 _MIN_NAME_LEFT_PX: Final = 80
+_MAX_NAME_LINES: Final = 3
 # What an image is enlarged or reduced to: about _GOOD_TILE_PX, by at most _MAX_SCALE times, and
 # not below _MIN_TILE_PX, where less is shown instead.
 _GOOD_TILE_PX: Final = 100
 _MAX_SCALE: Final = 8
 _MIN_TILE_PX: Final = 28
+# On a page, images are enlarged to this at least.
+_PAGE_TILE_PX: Final = 64
 _SHRINK: Final = 0.85
 _GOOD_ASPECT: Final = 1.5
 
@@ -44,6 +48,8 @@ class Layout:
     """Cells next to each other."""
     name_px: int
     """Width kept for a name."""
+    name_lines: int = 1
+    """In which a name may be broken."""
 
     @property
     def is_sheet(self) -> bool:
@@ -57,7 +63,7 @@ class Layout:
         width = self.per_line * (self.tile[0] + TILE_GAP_PX) - TILE_GAP_PX
         height = lines * (self.tile[1] + TILE_GAP_PX) - TILE_GAP_PX
         if self.is_sheet:
-            return max(width, self.name_px), height + NAME_PX
+            return max(width, self.name_px), height + self.name_lines * NAME_PX
         return self.name_px + CELL_GAP_PX + width, max(height, NAME_PX)
 
     @property
@@ -96,26 +102,65 @@ class Layout:
         )
 
 
-def choose_layout(
-    *, num_classes: int, ipc: int, image_size: tuple[int, int], longest_name_px: int
-) -> Layout:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What a layout depends on."""
+
+    num_classes: int
+    """Classes, each with its name."""
+    ipc: int
+    """Images per class."""
+    image_size: tuple[int, int]
+    """(width, height) of an image."""
+    longest_name_px: int
+    """Width of the longest name as drawn."""
+
+
+def choose_layout(facts: Facts) -> Layout:
     """Chooses the layout with the largest images that fits, and of those the best shape.
 
-    Args:
-        num_classes: Classes, each with its name.
-        ipc: Images per class; fewer are shown where not even small ones fit.
-        image_size: (width, height) of an image.
-        longest_name_px: Width of the longest name as drawn.
+    Where not even small images fit, fewer per class are shown.
     """
-    num_shown = ipc
+    num_shown = facts.ipc
     while True:
-        for tile in _tile_sizes(image_size):
-            layout = _best_shape(num_classes, num_shown, tile, longest_name_px)
-            if max(layout.size) <= MAX_SIDE_PX:
+        for tile in _tile_sizes(facts.image_size):
+            layout = _best_shape(facts, facts.num_classes, num_shown, tile)
+            if _fits(layout):
                 return layout
         if num_shown == 1:
             return layout  # thousands of classes: rather a large picture than none
         num_shown //= 2
+
+
+def lacks_something(layout: Layout, facts: Facts) -> bool:
+    """Whether a picture has not all images in their own size at least."""
+    return layout.num_shown < facts.ipc or layout.tile[0] < facts.image_size[0]
+
+
+def choose_page(facts: Facts) -> Layout:
+    """Chooses how a page looks that is as full as possible, with all images of its classes.
+
+    Images are drawn in their own size, small ones in a multiple of it. Only if a single class does
+    not fit, fewer of its images are shown, and all classes take several pages.
+    """
+    factor = math.ceil(_PAGE_TILE_PX / max(facts.image_size))
+    tile = (factor * facts.image_size[0], factor * facts.image_size[1])
+
+    def shape(num_classes: int, num_shown: int) -> Layout:
+        return _best_shape(facts, num_classes, num_shown, tile)
+
+    num_shown = _largest(facts.ipc, lambda number: _fits(shape(1, number)))
+    num_classes = _largest(facts.num_classes, lambda number: _fits(shape(number, num_shown)))
+    return shape(num_classes, num_shown)
+
+
+def _fits(layout: Layout) -> bool:
+    return max(layout.size) <= MAX_SIDE_PX
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number from 1 on that fits, where all smaller ones do; 1 if none does."""
+    return max(1, bisect.bisect_left(range(1, most + 1), True, key=lambda number: not fits(number)))
 
 
 def _tile_sizes(image_size: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -123,20 +168,21 @@ def _tile_sizes(image_size: tuple[int, int]) -> Iterator[tuple[int, int]]:
     width, height = image_size
     scale = max(1, min(_MAX_SCALE, round(_GOOD_TILE_PX / max(width, height))))
     for factor in range(scale, 0, -1):
-        yield factor * width, factor * height
+        if factor * max(width, height) >= _MIN_TILE_PX:
+            yield factor * width, factor * height
     shrink = _SHRINK
     while shrink * max(width, height) >= _MIN_TILE_PX:
         yield max(1, round(shrink * width)), max(1, round(shrink * height))
         shrink *= _SHRINK
 
 
-def _best_shape(
-    num_classes: int, num_shown: int, tile: tuple[int, int], longest_name_px: int
-) -> Layout:
+def _best_shape(facts: Facts, num_classes: int, num_shown: int, tile: tuple[int, int]) -> Layout:
     """Returns the arrangement that fits and is nearest to a good shape, or the least oversized."""
     limit = max(_MIN_NAME_LEFT_PX, min(_MAX_NAME_LEFT_PX, 5 * tile[0] // 3))
+    name_lines = max(1, min(_MAX_NAME_LINES, tile[1] // NAME_PX))
     if num_shown == 1:
         limit = _MAX_NAME_BELOW_PX
+        name_lines = 1 + (facts.longest_name_px > max(limit, tile[0]))
     layouts = (
         Layout(
             tile=tile,
@@ -144,7 +190,8 @@ def _best_shape(
             per_line=math.ceil(num_shown / lines),
             num_classes=num_classes,
             columns=columns,
-            name_px=min(longest_name_px, limit),
+            name_px=min(facts.longest_name_px, limit),
+            name_lines=name_lines,
         )
         for lines in range(1, math.isqrt(num_shown) + 1)
         for columns in range(1, num_classes + 1)

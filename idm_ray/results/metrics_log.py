@@ -7,12 +7,12 @@ tells one report from another is said here.
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Iterator, Mapping
-from io import FileIO
 from pathlib import Path
 from typing import Any, Final
+
+from idm_ray.results.appended import AppendedFile
 
 # By what a report is known: the first of these that it has.
 _PROGRESS: Final = ("iteration",)
@@ -37,17 +37,13 @@ class MetricsLog:
         self._path = path
         self._there: set[tuple[Any, ...]] = set()
         self._progress: tuple[Any, ...] = (0,)
-        self._waiting: list[bytes] = []
-        self._writing = threading.RLock()
+        self._adding = threading.Lock()
         self._has_failed = False
-        self._end = 0
-        if path.exists():
-            content = path.read_bytes()
-            self._end = content.rfind(b"\n") + 1
-            for report in _readable(content[: self._end]):
-                self._remember(report)
-            if self._end < len(content):
-                self._mend()
+        content = path.read_bytes() if path.exists() else b""
+        end = content.rfind(b"\n") + 1
+        for report in _readable(content[:end]):
+            self._remember(report)
+        self._file = AppendedFile(path, end)
 
     @property
     def iteration(self) -> int:
@@ -70,11 +66,10 @@ class MetricsLog:
             raise ValueError(f"expected finite numbers in a report, found {report}") from error
         if not self._remember(report):
             return None
-        with self._writing:
+        with self._adding:
             had_failed = self._has_failed
-            self._waiting.append(line)
             try:
-                self.flush()
+                self._file.append(line)
             except OSError as error:
                 self._has_failed = True
                 told = f"cannot write to {self._path} ({error.strerror}): its lines are kept"
@@ -82,58 +77,32 @@ class MetricsLog:
             self._has_failed = False
         return f"{self._path} can be written to again and is complete" if had_failed else None
 
+    def knows(self, report: Mapping[str, Any]) -> bool:
+        """Whether a report is there, so that `add` leaves it out."""
+        names, about = _key(report)
+        if names == _PROGRESS:
+            # It is the mean over the iterations since the line before, and has to go beyond that.
+            return about <= self._progress
+        return (names, about) in self._there
+
     def flush(self) -> None:
         """Write the lines that could not be written yet, if there are any.
 
         Raises:
             OSError: they still cannot; names the file. They are kept.
         """
-        with self._writing:
-            if not self._waiting:
-                return
-            content = b"".join(self._waiting)
-            try:
-                with self._opened() as file:
-                    rest = content
-                    # Unbuffered and at once, so that a killed run leaves whole lines; a disk that
-                    # fills up takes a part without an error, and refuses the next.
-                    while rest:
-                        rest = rest[file.write(rest) :]
-            except OSError as error:
-                self._mend()
-                raise OSError(error.errno, error.strerror, str(self._path)) from error
-            # Not before it is closed: some file systems notice only then that the disk is full.
-            self._end += len(content)
-            self._waiting.clear()
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[FileIO]:
-        """The file, open to append to its last whole line."""
-        with open(self._path, "ab", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            if size > self._end:
-                file.truncate(self._end)
-            self._end = min(size, self._end)
-            yield file
-
-    def _mend(self) -> None:
-        """Cut off a part of a line, if the disk lets us; if not, the next write does."""
-        with contextlib.suppress(OSError), self._opened():
-            pass
+        self._file.flush()
 
     def _remember(self, report: Mapping[str, Any]) -> bool:
-        """Whether the report is a new one; from now on it is not.
-
-        Progress is the mean over the iterations since the line before, so it has to go beyond that.
-        """
+        """Whether the report is a new one; from now on it is not."""
+        if self.knows(report):
+            return False
         names, about = _key(report)
         if names == _PROGRESS:
-            is_new = about > self._progress
-            self._progress = max(about, self._progress)
-        else:
-            is_new = not names or (names, about) not in self._there
+            self._progress = about
+        elif names:
             self._there.add((names, about))
-        return is_new
+        return True
 
 
 def _key(report: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
@@ -142,6 +111,20 @@ def _key(report: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
         if all(isinstance(report.get(name), str if name == "subject" else int) for name in names):
             return names, tuple(report[name] for name in names)
     return (), ()
+
+
+def read_reports(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The reports that a log holds, in their order; lines that cannot be read are left out.
+
+    Raises:
+        OSError: it exists and cannot be read.
+    """
+    return tuple(_readable(path.read_bytes())) if path.exists() else ()
+
+
+def is_progress(report: Mapping[str, Any]) -> bool:
+    """Whether a report is about the iterations since the one before."""
+    return _key(report)[0] == _PROGRESS
 
 
 def _readable(content: bytes) -> Iterator[Mapping[str, Any]]:

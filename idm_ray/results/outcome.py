@@ -31,5 +31,10 @@ def write_results(folder: Path, images: Images, card: Card) -> None:
         class_names=card.class_names,
         mean=card.mean,
         std=card.std,
-        title=f"{card.source['name']}, {card.method}, {card.ipc} per class",
+        title=title_of(card),
     )
+
+
+def title_of(card: Card) -> str:
+    """What stands above pictures of a run."""
+    return f"{card.source['name']}, {card.method}, {card.ipc} per class"

@@ -5,7 +5,9 @@ from typing import Final
 
 from idm_ray.storage import Location
 
-FOLDERS: Final = ("checkpoints", "tb")
+# Checkpoints are written where they stay; all else is written on a local disk and published.
+PUBLISHED_FOLDERS: Final = ("gallery", "tb")
+FOLDERS: Final = ("checkpoints", *PUBLISHED_FOLDERS)
 # In the order of removal; they are published in the opposite one. The summary is the mark of a
 # complete run, and as long as the config is there, a removal that was cut short can be repeated.
 FILES: Final = (

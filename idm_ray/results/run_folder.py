@@ -16,10 +16,10 @@ from typing import Any
 import yaml
 
 from idm_ray.errors import DataError, StorageError, UserError
-from idm_ray.local_disk import abandoned_files
+from idm_ray.local_disk import abandoned_files, list_files
 from idm_ray.results.atomic import write_json, write_text
 from idm_ray.results.run_config import parse_config
-from idm_ray.results.run_files import FILES, holds_run, remove_run
+from idm_ray.results.run_files import FILES, PUBLISHED_FOLDERS, holds_run, remove_run
 from idm_ray.results.run_lock import RunLock
 from idm_ray.storage import Location
 
@@ -200,6 +200,16 @@ class RunFolder:
         """The picture of the synthetic images."""
         return self.path / "gallery.png"
 
+    @property
+    def curves_path(self) -> Path:
+        """The picture of losses and accuracies over the iterations."""
+        return self.path / "curves.png"
+
+    @property
+    def board_path(self) -> Path:
+        """The folder of what TensorBoard shows."""
+        return self.path / "tb"
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the configuration as YAML, keys in their order, atomically.
 
@@ -308,15 +318,26 @@ class RunFolder:
                 file.unlink(missing_ok=True)
 
     def _fetch(self, remote: Location) -> None:
-        for name in FILES:
-            if (remote / name).exists():
-                with (remote / name).open_stream() as source, open(self.path / name, "xb") as file:
-                    shutil.copyfileobj(source, file)
+        names = [name for name in FILES if (remote / name).exists()]
+        for folder in PUBLISHED_FOLDERS:
+            if (remote / folder).is_folder():
+                names += [f"{folder}/{entry.path}" for entry in (remote / folder).files()]
+        for name in names:
+            (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+            with (remote / name).open_stream() as source, open(self.path / name, "xb") as file:
+                shutil.copyfileobj(source, file)
         self._published = dict(self._unpublished())
 
     def _unpublished(self) -> Iterator[tuple[str, _Version]]:
         """The files that are not remote as they are, in the order of publishing."""
-        for name in reversed(FILES):
+        inside = [
+            f"{folder}/{entry.path}"
+            for folder in PUBLISHED_FOLDERS
+            if (self.path / folder).is_dir()
+            for entry in list_files(self.path / folder)
+        ]
+        config, *others, log, summary = reversed(FILES)
+        for name in (config, *others, *inside, log, summary):
             try:
                 status = os.stat(self.path / name)
             except FileNotFoundError:

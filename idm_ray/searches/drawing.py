@@ -7,13 +7,10 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from idm_ray.results.figures import BLUE, GREY, LIGHT, PALE
 from idm_ray.searches.search import Axis, Search, value_text
 from idm_ray.searches.trials import Row
 
-_BLUE: Final = "#1f5fa8"
-_PALE: Final = "#b4cbe6"
-_GREY: Final = "#666666"
-_LIGHT: Final = "#e5e5e5"
 _CAP: Final = 4
 # More or longer labels than these do not fit below standing bars.
 _MOST_BELOW, _LONGEST_BELOW = 7, 16
@@ -50,8 +47,8 @@ def draw_line(
         values,
         means,
         yerr=[100 * row.std for row in rows],
-        color=_BLUE,
-        ecolor=_BLUE,
+        color=BLUE,
+        ecolor=BLUE,
         elinewidth=1.2,
         capsize=_CAP,
         marker="o",
@@ -63,16 +60,16 @@ def draw_line(
         axes.plot(
             [values[i] for i in same],
             [means[i] for i in same],
-            color=_BLUE,
+            color=BLUE,
             zorder=3,
             label="the same run",
             **hollow,
         )
     for row, value in zip(rows, values, strict=True):
         if row.label == own:
-            axes.axvline(value, color=_GREY, linestyle="--", linewidth=1, zorder=0, label="default")
+            axes.axvline(value, color=GREY, linestyle="--", linewidth=1, zorder=0, label="default")
     _set_scale(axes, axis, values)
-    axes.grid(axis="y", color=_LIGHT)
+    axes.grid(axis="y", color=LIGHT)
 
 
 def _set_scale(axes: Axes, axis: Axis, values: Sequence[float]) -> None:
@@ -118,7 +115,7 @@ def draw_bars(axes: Axes, axis: Axis, rows: Sequence[Row], own: str | None) -> N
             [100 * (rows[place].mean or 0) for place in places],
             0.6,
             color=color,
-            edgecolor=_BLUE,
+            edgecolor=BLUE,
             label=label,
             error_kw={"ecolor": "#222222", "elinewidth": 1.2, "capsize": _CAP},
             **{deviation: [100 * rows[place].std for place in places]},
@@ -136,8 +133,8 @@ def draw_bars(axes: Axes, axis: Axis, rows: Sequence[Row], own: str | None) -> N
 def _bar_kind(row: Row, rows: Sequence[Row], own: str | None) -> tuple[str, str]:
     """What a bar is called in the legend, and its colour."""
     if row.label == own:
-        return "default", _BLUE
-    return ("the same run", "white") if row.same_as else (_count_text(rows), _PALE)
+        return "default", BLUE
+    return ("the same run", "white") if row.same_as else (_count_text(rows), PALE)
 
 
 def _write_means(axes: Axes, rows: Sequence[Row], *, stand: bool) -> None:
@@ -165,7 +162,7 @@ def fit_below(rows: Sequence[Row]) -> bool:
 
 def draw_trials(axes: Axes, points: Sequence[tuple[int, float, str]]) -> None:
     """Draws trials, (number, accuracy in percent, status), and the best so far as a line."""
-    for status, face in (("done", _BLUE), ("stopped", "white")):
+    for status, face in (("done", BLUE), ("stopped", "white")):
         numbers = [number for number, _, found in points if found == status]
         accuracies = [accuracy for _, accuracy, found in points if found == status]
         if numbers:
@@ -174,7 +171,7 @@ def draw_trials(axes: Axes, points: Sequence[tuple[int, float, str]]) -> None:
                 accuracies,
                 linestyle="",
                 marker="o",
-                color=_BLUE,
+                color=BLUE,
                 markerfacecolor=face,
                 label={"done": "to its end", "stopped": "stopped early"}[status],
             )
@@ -186,13 +183,13 @@ def draw_trials(axes: Axes, points: Sequence[tuple[int, float, str]]) -> None:
             numbers,
             [*best, best[-1]],
             where="post",
-            color=_GREY,
+            color=GREY,
             linewidth=1.2,
             label="best so far",
         )
     axes.set_xlabel("trial")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y", color=_LIGHT)
+    axes.grid(axis="y", color=LIGHT)
 
 
 def draw_nothing(axes: Axes) -> None:

@@ -1,17 +1,14 @@
 """The figure of a search in the paper's form: accuracy over what was varied, as PNG and SVG."""
 
-import io
 import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from idm_ray.local_disk import atomic_write
+from idm_ray.results.figures import new_figure, save_figure
 from idm_ray.searches.drawing import (
     draw_bars,
     draw_line,
@@ -23,22 +20,9 @@ from idm_ray.searches.drawing import (
 from idm_ray.searches.search import METRIC, Search
 from idm_ray.searches.trials import Row, TrialResult
 
-_STYLE: Final[Any] = {
-    "font.size": 12,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    # The same drawing gives the same bytes.
-    "svg.hashsalt": "idm_ray",
-    "figure.constrained_layout.w_pad": 0.12,
-    "figure.constrained_layout.h_pad": 0.12,
-}
 # In inches; lying bars take more.
 _WIDTH, _HEIGHT = 6.4, 4.4
 _AROUND_BARS, _BAR_HEIGHT, _LETTER_WIDTH = 1.6, 0.4, 0.07
-_DPI: Final = 160
 _TITLE_LETTERS: Final = 64
 
 SUFFIXES: Final = (".png", ".svg")
@@ -124,8 +108,7 @@ def _write(
     size: tuple[float, float] = (_WIDTH, _HEIGHT),
 ) -> tuple[Path, ...]:
     files = tuple(Path(f"{os.fspath(stem)}{suffix}") for suffix in SUFFIXES)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    with new_figure(*size) as figure:
         axes = figure.add_subplot()
         draw(axes)
         title = textwrap.fill(title, _TITLE_LETTERS)
@@ -134,9 +117,5 @@ def _write(
             # Below the axes, where it hides no data.
             figure.legend(loc="outside lower center", ncols=3)
         for path in files:
-            content = io.BytesIO()
-            dated = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(content, format=path.suffix[1:], metadata=dated)
-            with atomic_write(path) as file:
-                file.write(content.getvalue())
+            save_figure(figure, path)
     return files

@@ -99,6 +99,17 @@ def test_progress_that_does_not_go_beyond_what_is_there_is_left_out(path):
     assert [line["iteration"] for line in lines(path)] == [5, 10, 12]
 
 
+def test_the_log_says_what_it_knows(path):
+    log_all(path, PRETRAINED, PUSHED, progress(2), EVALUATED)
+    log = MetricsLog(path)
+    for report in (PRETRAINED, PUSHED, progress(1), progress(2), EVALUATED):
+        assert log.knows(report)
+    for report in ({**EVALUATED, "repeat": 1}, progress(3), {"note": "a"}):
+        assert not log.knows(report)
+    assert not log.add({"note": "a"})
+    assert not log.knows({"note": "a"})
+
+
 def test_other_kinds_say_nothing_about_progress(path):
     log_all(path, {**PUSHED, "iteration": 7}, {**EVALUATED, "iteration": 9}, progress(5))
     assert [line["iteration"] for line in lines(path)] == [7, 9, 5]

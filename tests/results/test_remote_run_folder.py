@@ -78,6 +78,26 @@ def test_publishing_uploads_what_is_there_and_again_what_has_changed(uri, store)
     assert folder.path.is_dir()
 
 
+def test_what_tensorboard_shows_is_uploaded_before_the_log_and_comes_back(uri, store):
+    with RunFolder.create(uri, overwrite=False) as folder:
+        write_run(folder)
+        folder.board_path.mkdir()
+        for number in (1, 2):
+            (folder.board_path / f"events.{number}").write_text(f"{number}")
+        store.proxy.forget()
+        folder.publish()
+    *_, one, two, log, summary = uploaded(store)
+    assert (one, two, log, summary) == ("events.1", "events.2", "metrics.jsonl", "summary.json")
+    with RunFolder.open(uri) as again:
+        assert [path.read_text() for path in sorted(again.board_path.iterdir())] == ["1", "2"]
+        store.proxy.forget()
+        (again.board_path / "events.3").write_text("3")
+        again.publish()
+        assert uploaded(store) == ["events.3"]
+    RunFolder.create(uri, overwrite=True)
+    assert names(uri) == []
+
+
 def test_what_was_uploaded_before_a_failure_is_not_uploaded_again(uri, store):
     folder = RunFolder.create(uri, overwrite=False)
     write_run(folder)

@@ -39,7 +39,9 @@ def test_overwriting_removes_the_run_and_no_other_file(tmp_path):
         run.gallery_path.write_bytes(b"")
         run.condensed_path.write_bytes(b"")
     (tmp_path / "checkpoints" / "10").mkdir(parents=True)
-    (tmp_path / "tb").mkdir()
+    for name in ("gallery", "tb"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("old")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "data").mkdir()
     RunFolder.create(tmp_path, overwrite=True).close()
