@@ -37,9 +37,15 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
+# Torch's own form is what some want; who loads it refuses all code in it.
+ALLOWED = {"idm_ray/formats/torch_file.py": "torch.save("}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_no_source_runs_what_it_reads_or_listens_to_everybody(path):
-    assert breaches(path.read_text()) == []
+    allowed = ALLOWED.get(name_of(path))
+    found = breaches(path.read_text())
+    assert [line for line in found if allowed is None or not line.startswith(allowed)] == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=name_of)

@@ -65,7 +65,7 @@ def read_set(path: str | os.PathLike[str]) -> StoredSet:
     if suffix == ".pt":
         from idm_ray.formats import torch_file  # noqa: PLC0415 -- torch is imported there
 
-        with one_line_errors(str(place), *torch_file.ERRORS):
+        with one_line_errors(str(place)):
             return torch_file.read(place)
     images, labels, card = read_arrays(path)
     return StoredSet(images=images, labels=labels, card=card)

@@ -2,9 +2,8 @@
 
 import io
 import json
-import pickle  # nosec B403 # only the name of its exception
 import warnings
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import torch
 
@@ -12,9 +11,6 @@ from idm_ray.errors import CondensedSetError
 from idm_ray.formats.stored import Seal, StoredSet, labels_of, sealed_card
 from idm_ray.results.card import REMEDY
 from idm_ray.storage import Location
-
-ERRORS: Final = (pickle.UnpicklingError, RuntimeError, EOFError)
-"""What torch raises on a file that is not one of its own."""
 
 
 def write(file: BinaryIO, stored: StoredSet) -> None:
@@ -43,7 +39,13 @@ def read(place: Location) -> StoredSet:
     """
     with place.open_stream() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of strange files, which are refused anyhow
-        saved = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            saved = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises nearly every type on damaged or hostile bytes
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CondensedSetError(
+                f"expected tensors that torch loads without running code, found {reason}; {REMEDY}"
+            ) from error
     if not isinstance(saved, dict) or not isinstance(saved.get("card"), dict):
         raise CondensedSetError(f"expected a card beside the tensors, found none; {REMEDY}")
     seal = Seal(json.dumps(saved["card"], allow_nan=False).encode())
