@@ -31,6 +31,9 @@ AutoFloat = float | Literal["auto"]
 MOMENTUM_NET = 0.9
 WEIGHT_DECAY_NET = 0.0005
 
+# Pixels per side: images that are larger fill a machine's memory, a few of them at a time.
+MAX_SIZE = 8192
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
@@ -85,7 +88,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
-        at_least("size", self.size, 4)
+        if self.size is not None and not 4 <= self.size <= MAX_SIZE:
+            raise wrong("size", self.size, f"from 4 to {MAX_SIZE}")
         at_least("limit_per_class", self.limit_per_class, 1)
         if not 0 < self.test_fraction < 1:
             raise wrong("test_fraction", self.test_fraction, "between 0 and 1")

@@ -54,3 +54,8 @@ def give_back_freed_memory() -> None:
     """Have the C library give the memory that it keeps back to the kernel, once."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def memory_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -130,6 +130,28 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     )
 
 
+def check_memory(
+    config: RunConfig, image_shape: Sequence[int], num_classes: int, memory_bytes: int
+) -> None:
+    """Refuse more synthetic images than this machine can hold.
+
+    The driver holds all of them once, as it writes them. Who does everything in one process holds
+    their gradients, velocities and enlarged tiles as well.
+
+    Raises:
+        UserError: there is not enough memory.
+    """
+    ipc = config.condense.ipc
+    copies = 8 if config.machine.local else 1
+    needed = 4.0 * num_classes * ipc * math.prod(image_shape) * copies
+    if needed > memory_bytes:
+        raise UserError(
+            f"ipc {ipc} takes {needed / 1e9:.0f} GB here for {num_classes} classes of "
+            f"{'x'.join(map(str, image_shape))}, of {memory_bytes / 1e9:.0f} GB that this machine "
+            "has: use fewer images per class, or smaller ones"
+        )
+
+
 def _images_per_pass(config: RunConfig, image_shape: Sequence[int]) -> int:
     if config.machine.images_per_pass == "auto":  # nosec B105 # of images
         return max(1, PIXELS_PER_PASS // (image_shape[1] * image_shape[2]))

@@ -12,7 +12,7 @@ from idm_ray.checks import alternatives
 from idm_ray.config import PARTS, option_types
 from idm_ray.option_text import convert_text
 
-RECIPE_HELP = "Named settings; auto recognises the data (the README lists them)."
+RECIPE_HELP = "Named settings; auto recognises the data (docs/settings.md lists them)."
 OWN_HEADING = "This command"
 
 Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)

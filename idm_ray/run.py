@@ -20,7 +20,8 @@ from idm_ray.data.sources import locate
 from idm_ray.data.splits import repeated_start
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.execution import Execution, Finished, Listener, Runner, marks
-from idm_ray.layout import condensing_work, settle
+from idm_ray.host import memory_bytes
+from idm_ray.layout import check_memory, condensing_work, settle
 from idm_ray.plan import Plan
 from idm_ray.progress import Announcement
 from idm_ray.report import provenance
@@ -293,6 +294,7 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
     resolved, recipe = recipes.resolve_options(options, facts)
     config = absolute(RunConfig.from_flat(resolved))
     config = settle(config, info.image_shape, info.num_classes)
+    check_memory(config, info.image_shape, info.num_classes, memory_bytes())
     held_out = f", {sum(info.val_counts)} validation" if info.val_counts else ""
     notes = [
         Announcement(

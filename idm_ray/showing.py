@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from idm_ray.checks import is_utf8
 from idm_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,12 +52,36 @@ def _set_quiet(context: click.Context, option: click.Parameter, value: bool) -> 
 def _set_json(context: click.Context, option: click.Parameter, value: Path | None) -> None:
     """Refuse before the work what could not be written after it."""
     _showing.json_file = value
-    if value is None or value == _STANDARD_OUTPUT:
-        return
-    if value.is_dir():
-        raise UserError(f"expected a file for --json, got the folder {value}; name a file in it")
-    if not value.absolute().parent.is_dir():
-        raise UserError(f"expected a folder for --json {value}, found none; create it first")
+    if value is not None and value != _STANDARD_OUTPUT:
+        _check_json_file(value)
+
+
+def _check_json_file(path: Path) -> None:
+    """Refuse a place where no result of a command may be written.
+
+    Raises:
+        UserError: a folder, no folder above it, or a file of something else.
+    """
+    if not is_utf8(str(path)):
+        raise UserError(f"json must be a path in UTF-8, got {str(path)!r}")
+    if path.is_dir():
+        raise UserError(f"expected a file for --json, got the folder {path}; name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"expected a folder for --json {path}, found none; create it first")
+    if path.is_file() and not _is_json(path):
+        raise UserError(
+            f"expected a new file or one of an earlier --json at {path}, found another; choose "
+            "another name"
+        )
+
+
+def _is_json(path: Path) -> bool:
+    """Whether a file holds one JSON object, or nothing."""
+    try:
+        content = path.read_bytes()
+        return not content or isinstance(json.loads(content), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 log_format_option = click.option(
@@ -110,14 +135,24 @@ def keep_result(content: Mapping[str, Any]) -> None:
     """Write what a command found where --json says, if it says so.
 
     Raises:
+        UserError: the command has written something else there.
         OSError: the file cannot be written.
     """
     from idm_ray.results.atomic import write_json  # noqa: PLC0415 -- a command may need none
 
     if _showing.json_file == _STANDARD_OUTPUT:
-        print(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False))
+        print(_as_text(content), end="")
     elif _showing.json_file is not None:
-        write_json(_showing.json_file, content)
+        # The command itself may have written something there.
+        _check_json_file(_showing.json_file)
+        if _showing.json_file.exists() and not _showing.json_file.is_file():  # a device or a pipe
+            _showing.json_file.write_text(_as_text(content))
+        else:
+            write_json(_showing.json_file.resolve(), content)
+
+
+def _as_text(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def show_run(run: "Callable[[Listener], Finished]") -> None:

@@ -65,7 +65,8 @@ def shards_table(manifest: Manifest, out: str, seconds: float) -> Table:
 
 def exported_text(exported: Exported) -> str:
     """What was written, and what whoever gets it must know."""
-    text = f"{exported.num_images} images in {exported.out}. {exported.usage}"
+    usage = "".join(letter if letter.isprintable() else "?" for letter in exported.usage)
+    text = f"{exported.num_images} images in {exported.out}. {usage}"
     if exported.clipped is None:
         return escape(text)
     return escape(

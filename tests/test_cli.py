@@ -57,6 +57,10 @@ def refused_config(tmp_path, text):
         ("condense --ipc", "Option '--ipc' requires an argument."),
         ("condense --ipc x", "--ipc must be a whole number, got 'x'"),
         ("condense --ipc 0", "ipc must be at least 1, got 0"),
+        (
+            "condense --label-column kind",
+            "expected Parquet files for --label-column, found other data in 'digits': leave it out",
+        ),
         ("condense --test-fraction 2", "test_fraction must be between 0 and 1, got 2.0"),
         (
             "condense --recipe cifr10",
@@ -441,6 +445,26 @@ def test_a_run_prints_its_result_as_json(tmp_path):
     again = command("resume", tmp_path / "run", "--json", tmp_path / "x.json")
     assert again.status == 0
     assert json.loads((tmp_path / "x.json").read_text()) == json.loads(outcome.out)
+
+
+@pytest.mark.parametrize("made", [b"PAR1", b"[1]", b"text"])
+def test_a_file_of_something_else_is_never_replaced_by_json(tmp_path, a_set, made):
+    target = tmp_path / "x.json"
+    target.write_bytes(made)
+    words = ("export", a_set, "--out", tmp_path / "set.npz", "--json")
+    assert "found another; choose another name" in refusal(*words, target)
+    assert target.read_bytes() == made
+    assert not (tmp_path / "set.npz").exists()
+
+
+def test_json_goes_neither_over_what_the_command_wrote_nor_instead_of_a_device(tmp_path, a_set):
+    target = tmp_path / "set.npz"
+    outcome = command("export", a_set, "--out", target, "--json", target)
+    assert outcome.status == 2
+    assert idm_ray.load(target).card == idm_ray.load(a_set).card
+    again = ("export", a_set, "--out", target, "--overwrite", "--json", "/dev/null")
+    assert command(*again).status == 0
+    assert not Path("/dev/null").is_file()
 
 
 def test_an_export_says_what_was_written_and_how_to_use_it(tmp_path, a_set):

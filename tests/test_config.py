@@ -180,7 +180,8 @@ def test_what_dm_does_not_use_are_options():
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("size", 3, "at least 4"),
+        ("size", 3, "from 4 to 8192"),
+        ("size", 100_000, "from 4 to 8192"),
         ("limit_per_class", 0, "at least 1"),
         ("test_fraction", 0, "between 0 and 1"),
         ("test_fraction", 1.0, "between 0 and 1"),

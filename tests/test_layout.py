@@ -8,6 +8,7 @@ from idm_ray.errors import UserError
 from idm_ray.layout import (
     MIN_PIXELS_TO_COMPILE,
     Share,
+    check_memory,
     check_numerics,
     choose_numerics,
     compiling_notes,
@@ -411,3 +412,14 @@ def test_an_arithmetic_that_is_to_be_had_here_is_not():
     check_numerics(Numerics(), [CPU])
     check_numerics(Numerics(compile=True, own_convolutions="first"), [able])
     check_numerics(Numerics(), [replace(CPU, obstacle="there is no compiler")])
+
+
+def test_more_images_than_fit_into_memory_are_refused():
+    config = RunConfig.from_flat({"ipc": 1000, "local": True})
+    check_memory(config, (3, 32, 32), 10, memory_bytes=2**30)
+    with pytest.raises(UserError, match=r"^ipc 1000 takes 10 GB here for 100 classes of 3x32x32"):
+        check_memory(config, (3, 32, 32), 100, memory_bytes=2**30)
+    # On a cluster this machine only collects them.
+    check_memory(config.replace(local=False), (3, 32, 32), 85, memory_bytes=2**30)
+    with pytest.raises(UserError, match="use fewer images per class, or smaller ones"):
+        check_memory(config.replace(local=False), (3, 32, 32), 100, memory_bytes=2**30)

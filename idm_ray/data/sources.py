@@ -32,6 +32,11 @@ def find_source(config: DataConfig) -> Source:
     """
     try:
         source = _find(config)
+        if config.label_column is not None and not isinstance(source, ParquetSource):
+            raise DataError(
+                f"expected Parquet files for --label-column, found other data in {config.data!r}: "
+                "leave it out"
+            )
         if config.classes is None:
             return source
         return ClassSubset(source, parse_classes(config.classes))

@@ -11,6 +11,7 @@ from idm_ray.results.card import REMEDY, Card
 from idm_ray.storage import Location
 
 CARD_FILE: Final = "card.json"
+README_FILE: Final = "README.md"
 
 
 def card_file(form: str, sealed: bytes) -> tuple[str, bytes]:
@@ -55,18 +56,25 @@ def readme_file(card: Card, layout: str, loading: str) -> tuple[str, bytes]:
         layout,
         card.usage,
         f"```python\n{loading}\n```",
-        '`idm_ray.load(".")` reads this folder and checks that nothing is missing or changed; its '
-        f"`fit(network)` trains by the protocol of the set. {_tested(card.evaluation)} "
+        '`idm_ray.load(".")` reads this folder and checks that no image or label is missing or '
+        "changed; its `fit(network)` trains by the protocol of the set. "
+        f"{_tested(card.evaluation)} "
         f"`{CARD_FILE}` holds all that is known of it.",
     ]
+    texts = [_printable(text) for text in texts]
     wrapped = [text if text.startswith("```") else textwrap.fill(text, 100) for text in texts]
-    return "README.md", ("\n\n".join(["# Condensed images", *wrapped]) + "\n").encode()
+    return README_FILE, ("\n\n".join(["# Condensed images", *wrapped]) + "\n").encode()
 
 
 def _tested(evaluation: Mapping[str, Any] | None) -> str:
-    if evaluation is None:
+    if evaluation is None or not {"network", "mean", "epochs"} <= evaluation.keys():
         return "It was not tested in this form: `idm-ray evaluate` does it."
     return (
         f"By it, {evaluation['network']} reached {100 * evaluation['mean']:.1f} % accuracy in "
         f"{evaluation['epochs']} epochs."
     )
+
+
+def _printable(text: str) -> str:
+    """Names come from strangers, and may hold what moves a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

@@ -6,7 +6,8 @@ PNG holds 8 bits: what lies outside of black to white is cut, and the rest is ro
 import dataclasses
 import io
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -14,15 +15,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from idm_ray.errors import CondensedSetError
-from idm_ray.formats.card_file import card_file, readme_file
+from idm_ray.formats.card_file import CARD_FILE, README_FILE, card_file, readme_file
 from idm_ray.formats.forms import FOLDER
 from idm_ray.formats.stored import Seal, StoredSet, labels_of, names_of, sealed_card
 from idm_ray.results.card import REMEDY, Card
-from idm_ray.results.pictures import encode_png, from_uint8, to_uint8
+from idm_ray.results.pictures import encode_png, to_uint8
 from idm_ray.storage import Location
 
 # What every file system and tool takes as a folder's name.
 _PLAIN: Final = re.compile(r"\w[\w ,()'+-]{0,99}")
+
+# Of a PNG: signature, header, some data and the end.
+_LEAST_PNG_BYTES: Final = 60
+# Of a folder's name; file systems take 255 bytes, and the number and a temporary name come before.
+_LONGEST_NAME_BYTES: Final = 200
 
 _LOADING: Final = """import torchvision
 from torchvision.transforms import v2
@@ -62,12 +68,16 @@ def read(folder: Location, seal: Seal) -> StoredSet:
         CondensedSetError: An image is missing, damaged or changed.
     """
     card = seal.card
+    seal.expect(sum(file.size for file in folder.files()), each=_LEAST_PNG_BYTES)
     pixels = np.empty(seal.shape, np.uint8)
     for row, path in enumerate(_paths(card)):
         pixels[row] = _read_png(folder / path, card)
-    seal.check(pixels)
-    images = from_uint8(pixels, mean=card.mean, std=card.std)
-    return StoredSet(images=images, labels=labels_of(card), card=card)
+    return seal.check(pixels, labels_of(card))
+
+
+def parts(card: Card) -> Callable[[str], bool]:
+    """Return what tells the files of a folder with this card, by their paths, from others."""
+    return {*_paths(card), README_FILE, CARD_FILE}.__contains__
 
 
 def folder_names(class_names: tuple[str, ...]) -> list[str]:
@@ -76,13 +86,16 @@ def folder_names(class_names: tuple[str, ...]) -> list[str]:
     Class names as they are, where that is so and every file system takes them; else each after its
     number, without what may not stand in a name.
     """
-    is_plain = all(map(_PLAIN.fullmatch, class_names))
+    is_plain = all(
+        _PLAIN.fullmatch(name) and len(name.encode()) <= _LONGEST_NAME_BYTES for name in class_names
+    )
     are_different = len({name.casefold() for name in class_names}) == len(class_names)
     if is_plain and are_different and sorted(class_names) == list(class_names):
         return list(class_names)
     digits = len(str(len(class_names) - 1))
-    plain = [re.sub(r"[^\w ,()'+-]", "_", name)[:99] for name in class_names]
-    return [f"{label:0{digits}d}-{name}" for label, name in enumerate(plain)]
+    plain = (re.sub(r"[^\w ,()'+-]", "_", name).encode() for name in class_names)
+    cut = (name[:_LONGEST_NAME_BYTES].decode(errors="ignore") for name in plain)
+    return [f"{label:0{digits}d}-{name}" for label, name in enumerate(cut)]
 
 
 def _paths(card: Card) -> list[str]:
@@ -96,9 +109,21 @@ def _paths(card: Card) -> list[str]:
 def _read_png(place: Location, card: Card) -> npt.NDArray[np.uint8]:
     """Return one image as (C, H, W)."""
     channels, height, width = card.image_shape
-    with Image.open(io.BytesIO(place.read_bytes()), formats=["PNG"]) as picture:
+    with _open_png(place.read_bytes()) as picture:
         expected = (width, height), "L" if channels == 1 else "RGB"
         if (found := (picture.size, picture.mode)) != expected:
             raise CondensedSetError(f"{place}: expected {expected}, found {found}; {REMEDY}")
         pixels = np.asarray(picture)
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _open_png(content: bytes) -> Image.Image:
+    """Open it, and refuse what could be a decompression bomb, of which Pillow may only warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(content), formats=["PNG"])
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise CondensedSetError(
+                f"expected an image of the card's size, found {error}"
+            ) from error

@@ -8,29 +8,22 @@ import numpy as np
 import numpy.typing as npt
 
 from idm_ray.errors import CondensedSetError
-from idm_ray.formats.stored import Seal, StoredSet, labels_of, sealed_card
-from idm_ray.results.card import REMEDY
+from idm_ray.formats.plain_zip import plain_zip
+from idm_ray.formats.stored import Seal, StoredSet, sealed_card
+from idm_ray.results.card import REMEDY, Card
 from idm_ray.storage import Location
-
-# Of an array's header in the archive, generously.
-_HEADER_BYTES = 2**16
-_CARD_BYTES = 2**26
 
 
 def write(file: BinaryIO, stored: StoredSet) -> None:
     """Write images, labels, names, mean, std and partition as arrays, and the card as JSON."""
     card = stored.card
-    np.savez(
-        file,
-        images=stored.images,
-        labels=stored.labels,
-        class_names=np.array(card.class_names),
-        mean=np.array(card.mean),
-        std=np.array(card.std),
-        partition=np.array(card.partition),
-        usage=np.array(card.usage),
-        card=np.array(sealed_card(card, stored.images).decode()),
-    )
+    arrays: dict[str, Any] = {
+        "images": stored.images,
+        "labels": stored.labels,
+        **_described(card),
+        "card": np.array(sealed_card(card, stored.images).decode()),
+    }
+    np.savez(file, **arrays)
 
 
 def read(place: Location) -> StoredSet:
@@ -39,21 +32,30 @@ def read(place: Location) -> StoredSet:
     Raises:
         CondensedSetError: Damaged, or not of this form.
     """
-    with place.open_stream() as file, zipfile.ZipFile(file) as archive:
-        seal = Seal(str(_member(archive, "card", _CARD_BYTES)).encode())
-        images = _member(archive, "images", 4 * int(np.prod(seal.shape)) + _HEADER_BYTES)
+    with place.open_stream() as file, plain_zip(file) as archive:
+        seal = Seal(str(_member(archive, "card")).encode())
+        seal.expect(place.size(), each=4 * seal.card.num_pixels)
+        images, card = _member(archive, "images"), seal.card
         if images.dtype != np.float32:
             raise CondensedSetError(f"expected float32 images, found {images.dtype}; {REMEDY}")
-        seal.check(images)
-    return StoredSet(images=images, labels=labels_of(seal.card), card=seal.card)
+        for name, expected in _described(card).items():
+            if not np.array_equal(_member(archive, name), expected):
+                raise CondensedSetError(f"expected {name} as in the card, found others; {REMEDY}")
+        return seal.check(images, _member(archive, "labels"))
 
 
-def _member(archive: zipfile.ZipFile, name: str, limit: int) -> npt.NDArray[Any]:
-    """Return an array of the archive that may take so many bytes unpacked."""
-    found = archive.getinfo(f"{name}.npy").file_size
-    if found > limit:
-        raise CondensedSetError(
-            f"expected at most {limit} bytes of {name}, found {found}; {REMEDY}"
-        )
+def _described(card: Card) -> dict[str, npt.NDArray[Any]]:
+    """What the card says, as arrays for those who do not read it."""
+    return {
+        "class_names": np.array(card.class_names),
+        "mean": np.array(card.mean),
+        "std": np.array(card.std),
+        "partition": np.array(card.partition),
+        "usage": np.array(card.usage),
+    }
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    """Return an array of the archive."""
     loaded: npt.NDArray[Any] = np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
     return loaded

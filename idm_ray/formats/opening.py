@@ -58,9 +58,9 @@ def read_set(path: str | os.PathLike[str]) -> StoredSet:
     place = Location.at(path)
     if place.is_folder():
         return _read_folder(place)
-    suffix = os.path.splitext(place.name)[1]
+    suffix = os.path.splitext(place.name)[1].lower()
     if suffix == ".npz":
-        with one_line_errors(str(place), zipfile.BadZipFile, *_OF_HEADERS):
+        with one_line_errors(str(place), zipfile.BadZipFile, RuntimeError, *_OF_HEADERS):
             return npz.read(place)
     if suffix == ".pt":
         from idm_ray.formats import torch_file  # noqa: PLC0415 -- torch is imported there

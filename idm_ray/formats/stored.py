@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from idm_ray.errors import CondensedSetError
 from idm_ray.results.card import REMEDY, Card, seal, unseal
+from idm_ray.results.pictures import from_uint8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,16 +65,46 @@ class Seal:
         """(N, C, H, W) of all images."""
         return (self.card.num_images, *self.card.image_shape)
 
-    def check(self, numbers: npt.NDArray[np.float32] | npt.NDArray[np.uint8]) -> None:
-        """Check the images, as they are stored, against the seal.
+    def expect(self, found: int, *, each: int) -> None:
+        """Refuse a card that speaks of more images than there can be, before room is made for them.
+
+        Args:
+            found: bytes that there are.
+            each: bytes that an image takes at least.
+
+        Raises:
+            CondensedSetError: There is not enough.
+        """
+        if self.card.num_images * each > found:
+            raise CondensedSetError(
+                f"expected {self.card.num_images} images, found only {found} bytes; {REMEDY}"
+            )
+
+    def check(
+        self, numbers: npt.NDArray[np.float32] | npt.NDArray[np.uint8], labels: npt.ArrayLike
+    ) -> StoredSet:
+        """Check images and labels, as they are stored, against the seal.
+
+        Returns:
+            The set that they are.
 
         Raises:
             CondensedSetError: They are not those that were sealed.
         """
+        card = self.card
         if numbers.shape != self.shape or _digest(numbers) != self._sha256:
             raise CondensedSetError(
                 f"expected images that match their SHA-256, found others; {REMEDY}"
             )
+        if not np.array_equal(labels, labels_of(card)):
+            raise CondensedSetError(f"expected the labels of the card, found others; {REMEDY}")
+        if numbers.dtype == np.uint8:
+            images = from_uint8(numbers.astype(np.uint8), mean=card.mean, std=card.std)
+        else:
+            images = numbers.astype(np.float32, copy=False)
+        if not np.isfinite(images).all():
+            raise CondensedSetError("expected finite pixels, found NaN or infinity; condense anew")
+        return StoredSet(images=images, labels=labels_of(card), card=card)
 
 
 def _digest(numbers: npt.NDArray[np.float32] | npt.NDArray[np.uint8]) -> str:

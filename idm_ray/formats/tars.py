@@ -1,23 +1,28 @@
 """A condensed set as WebDataset tars, each image as PNG and as its exact numbers."""
 
 import io
+import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from idm_ray.errors import CondensedSetError
-from idm_ray.formats.card_file import card_file, readme_file
+from idm_ray.formats.card_file import CARD_FILE, README_FILE, card_file, readme_file
 from idm_ray.formats.forms import WEBDATASET
-from idm_ray.formats.stored import Seal, StoredSet, labels_of, names_of, sealed_card
+from idm_ray.formats.stored import Seal, StoredSet, names_of, sealed_card
 from idm_ray.results.card import REMEDY, Card
 from idm_ray.results.pictures import encode_png, to_uint8
 from idm_ray.storage import Location
 
+_TAR: Final = re.compile(r"\d{6}\.tar")
 # About as much as a tar holds, so that a set of many images is read by several processes.
 _TAR_BYTES: Final = 2**26
+# Most that a label, and the header of an array, take in a tar.
+_LABEL_BYTES: Final = 20
+_HEADER_BYTES: Final = 2**16
 
 _LOADING: Final = """import webdataset
 
@@ -51,16 +56,26 @@ def read(folder: Location, seal: Seal) -> StoredSet:
         CondensedSetError: A tar is missing, damaged or changed.
     """
     card = seal.card
+    paths = sorted(file.path for file in folder.files() if file.path.endswith(".tar"))
+    seal.expect(sum((folder / path).size() for path in paths), each=4 * card.num_pixels)
     row_of = {name: row for row, name in enumerate(names_of(card))}
     images = np.zeros(seal.shape, np.float32)
-    for number in range(-(-card.num_images // _images_per_tar(card))):
-        with (folder / _name(number)).open_stream() as file, tarfile.open(fileobj=file) as tar:
+    labels = np.full(card.num_images, -1)
+    for path in paths:
+        # Not compressed: what is read can be no larger than what is there.
+        with (folder / path).open_stream() as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
                 if suffix == "npy":
                     images[row_of[key]] = _read_numbers(tar, member, card)
-    seal.check(images)
-    return StoredSet(images=images, labels=labels_of(card), card=card)
+                elif suffix == "cls":
+                    labels[row_of[key]] = int(_read(tar, member, limit=_LABEL_BYTES))
+    return seal.check(images, labels)
+
+
+def parts(card: Card) -> Callable[[str], bool]:
+    """Return what tells the files of a folder with this card, by their paths, from others."""
+    return lambda path: path in (README_FILE, CARD_FILE) or bool(_TAR.fullmatch(path))
 
 
 def _tar(stored: StoredSet, rows: npt.NDArray[np.int64]) -> bytes:
@@ -107,13 +122,20 @@ def _read_numbers(
     tar: tarfile.TarFile, member: tarfile.TarInfo, card: Card
 ) -> npt.NDArray[np.float32]:
     """Return one image (C, H, W) of a tar."""
-    file = tar.extractfile(member)
-    if file is None or member.size > 4 * card.num_pixels + 2**16:
-        raise CondensedSetError(f"expected an image as {member.name}, found another; {REMEDY}")
-    image: npt.NDArray[np.float32] = np.load(io.BytesIO(file.read()), allow_pickle=False)
+    content = _read(tar, member, limit=4 * card.num_pixels + _HEADER_BYTES)
+    image: npt.NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
     if image.dtype != np.float32 or image.shape != card.image_shape:
         raise CondensedSetError(
             f"expected float32 {card.image_shape} as {member.name}, found {image.dtype} "
             f"{image.shape}; {REMEDY}"
         )
     return image
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, *, limit: int) -> bytes:
+    file = tar.extractfile(member)
+    if file is None or member.size > limit:
+        raise CondensedSetError(
+            f"expected {member.name} of at most {limit} bytes, found another; {REMEDY}"
+        )
+    return file.read()

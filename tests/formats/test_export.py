@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from torchvision.transforms import v2
 import idm_ray
 from idm_ray.errors import CondensedSetError, UserError
 from idm_ray.formats import export as export_module
+from idm_ray.formats import npz
 from idm_ray.formats.forms import FORMS
 from idm_ray.formats.image_folder import folder_names
+from idm_ray.formats.stored import StoredSet
 from idm_ray.results.condensed import write_condensed
 from idm_ray.results.pictures import from_uint8, to_uint8
 from idm_ray.storage import Location
@@ -256,6 +260,8 @@ def test_class_folders_are_called_like_the_classes_where_that_keeps_their_order(
     many = folder_names(tuple(f"class {n}" for n in range(11)))
     assert many[:2] == ["00-class 0", "01-class 1"]
     assert sorted(many) == many
+    (long,) = folder_names(("\u4e2d" * 85,))
+    assert long == "0-" + "\u4e2d" * 66
 
 
 def test_odd_class_names_come_back(a_set, out):
@@ -289,19 +295,111 @@ def test_every_form_is_evaluated_like_the_set_itself(tmp_path):
 def test_what_is_there_is_replaced_only_when_told(a_set, tmp_path, form):
     path, out = a_set(), tmp_path / f"exported.{form}"
     idm_ray.export(path, out=out, form=form)
-    with pytest.raises(UserError, match=r"^expected a new (file|folder) at .*add --overwrite or"):
+    with pytest.raises(UserError, match=r"found an earlier export; add --overwrite or"):
         idm_ray.export(path, out=out, form=form)
     idm_ray.export(path, out=out, form=form, expand=True, overwrite=True)
     assert idm_ray.load(out).card.partition == 1
 
 
-def test_a_folder_of_somebody_else_is_never_replaced(a_set, tmp_path):
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
-    for form in FORMS:
-        with pytest.raises(UserError, match="found something else; choose another --out"):
-            idm_ray.export(a_set(), out=tmp_path / "photos", form=form, overwrite=True)
-    assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"a"
+def tree(folder):
+    """All files below a folder, with their contents."""
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+FOREIGN = [
+    ("folder", {"photos/a.jpg": b"a"}, "a folder without a sound card.json"),
+    ("folder", {"card.json": b"{}", "a.txt": b"a"}, "a folder without a sound card.json"),
+    ("webdataset", {"000000.tar": b""}, "a folder without a sound card.json"),
+    ("npz", {"": b"precious"}, "another file"),
+    ("pt", {"": b"precious"}, "another file"),
+    ("pt", {"a.txt": b"precious"}, "a folder"),
+    ("folder", {"": b"precious"}, "a file"),
+]
+
+
+@pytest.mark.parametrize(("form", "files", "found"), FOREIGN)
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_what_is_no_export_is_never_replaced(a_set, tmp_path, form, files, found, overwrite):
+    out = tmp_path / f"there.{form}"
+    for name, content in files.items():
+        path = out / name if name else out
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    path, before = a_set(), tree(tmp_path)
+    with pytest.raises(UserError, match=f"at {out}, found {found}; choose another --out"):
+        idm_ray.export(path, out=out, form=form, overwrite=overwrite)
+    assert tree(tmp_path).items() >= before.items()
+
+
+@pytest.mark.parametrize("form", ["folder", "webdataset"])
+@pytest.mark.parametrize("name", ["mine.txt", ".hidden", "cat/mine.png", "condensed.parquet"])
+def test_an_export_with_something_beside_it_is_not_replaced(a_set, out, form, name):
+    path = a_set()
+    idm_ray.export(path, out=out, form=form)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_bytes(b"mine")
+    before = tree(out)
+    with pytest.raises(UserError, match=f"found '{name}' in it; choose another --out"):
+        idm_ray.export(path, out=out, form=form, overwrite=True)
+    assert tree(out) == before
+
+
+def test_an_export_with_something_beside_it_in_a_bucket_is_not_replaced(a_set, store):
+    place = Location.at(store.bucket) / "beside"
+    idm_ray.export(a_set(), out=str(place), form="folder")
+    (place / "project" / "weights.bin").write_bytes(b"w")
+    with pytest.raises(UserError, match=r"found 'project/weights\.bin' in it"):
+        idm_ray.export(a_set(), out=str(place), form="folder", overwrite=True)
+    assert (place / "project" / "weights.bin").read_bytes() == b"w"
+
+
+def test_an_end_between_old_and_new_keeps_the_old(a_set, out, monkeypatch):
+    path = a_set()
+    idm_ray.export(path, out=out)
+    before, rename = tree(out), Path.rename
+
+    def interrupted(self, target):
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        idm_ray.export(path, out=out, expand=True, overwrite=True)
+    assert tree(out) == before
+    assert [entry.name for entry in out.parent.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_folder_that_comes_meanwhile_stays(a_set, out, monkeypatch):
+    path, files = a_set(), export_module._FOLDERS["folder"]
+
+    def slow(stored):
+        yield from files(stored)
+        out.mkdir()
+        (out / "mine.txt").write_bytes(b"mine")
+
+    monkeypatch.setitem(export_module._FOLDERS, "folder", slow)
+    with pytest.raises(OSError, match="not empty"):
+        idm_ray.export(path, out=out)
+    assert tree(out) == {out / "mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "message"),
+    [
+        ("pt", "set", r"expected --out to end in \.pt, got .*set'"),
+        ("npz", "set.pt", r"expected --out to end in \.npz"),
+        ("folder", "set.PT", "called like a file; choose another --out or --format"),
+        (None, "set.tar", "expected a folder for the form folder, got .*set.tar'"),
+        ("webdataset", "set.parquet", "expected a folder for the form webdataset"),
+        (None, "bad\udcff", "out must be a path in UTF-8"),
+    ],
+)
+def test_a_name_that_contradicts_the_form_is_refused(a_set, tmp_path, form, name, message):
+    with pytest.raises(UserError, match=message):
+        idm_ray.export(a_set(), out=f"{tmp_path}/{name}", form=form)
+    with pytest.raises(UserError, match="out must be a path in UTF-8, got ''"):
+        idm_ray.export(a_set(), out="")
 
 
 def test_an_unknown_form_is_refused(a_set, out):
@@ -410,6 +508,104 @@ def test_a_pickle_under_another_name_is_never_executed(tmp_path, protocol, suffi
     with pytest.raises(CondensedSetError, match=f"^{file}: expected "):
         idm_ray.load(file)
     assert not (tmp_path / "executed").exists()
+
+
+def rewritten(path, **changes):
+    """A NumPy archive with some arrays replaced."""
+    with np.load(path, allow_pickle=False) as arrays:
+        content = dict(arrays) | changes
+    np.savez(path, **content)
+
+
+def test_what_is_beside_the_images_is_checked_as_well(a_set, tmp_path):
+    path, npz, pt = a_set(), tmp_path / "a.npz", tmp_path / "a.pt"
+    for name, other in {"labels": np.arange(6), "std": np.ones(3), "usage": np.array("x")}.items():
+        idm_ray.export(path, out=npz, overwrite=npz.exists())
+        rewritten(npz, **{name: other})
+        with pytest.raises(CondensedSetError, match=f"^{npz}: expected .*{name}"):
+            idm_ray.load(npz)
+        npz.unlink()
+    idm_ray.export(path, out=pt)
+    saved = torch.load(pt, weights_only=True)
+    for name, other in {"labels": saved["labels"].flip(0), "class_names": ["a", "b", "c"]}.items():
+        torch.save(saved | {name: other}, pt)
+        with pytest.raises(CondensedSetError, match=f"^{pt}: expected .*(labels|class_names)"):
+            idm_ray.load(pt)
+
+
+def test_labels_in_a_tar_are_checked_as_well(a_set, out):
+    idm_ray.export(a_set(), out=out, form="webdataset")
+    content = (out / "000000.tar").read_bytes()
+    start = content.index(b"00001_0000.cls") + 512
+    assert content[start : start + 2] == b"1\0"
+    changed = bytearray(content)
+    changed[start : start + 1] = b"2"
+    (out / "000000.tar").write_bytes(changed)
+    with pytest.raises(CondensedSetError, match="expected the labels of the card, found others"):
+        idm_ray.load(out)
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.pt"])
+def test_compressed_members_are_refused_unread(a_set, tmp_path, name):
+    file = tmp_path / name
+    idm_ray.export(a_set(), out=file)
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+    with pytest.raises(CondensedSetError, match="compressed or encrypted; write it again with"):
+        idm_ray.load(file)
+
+
+def test_a_tensor_that_repeats_itself_is_refused(a_set, tmp_path):
+    idm_ray.export(a_set(), out=tmp_path / "a.pt")
+    saved = torch.load(tmp_path / "a.pt", weights_only=True)
+    saved["images"] = torch.zeros(1).expand(saved["images"].shape)
+    torch.save(saved, tmp_path / "a.pt")
+    with pytest.raises(CondensedSetError, match=r"expected float32 \(6, 3, 4, 4\)"):
+        idm_ray.load(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("form", ["folder", "webdataset"])
+def test_a_card_of_more_images_than_there_are_costs_nothing(a_set, out, form):
+    from idm_ray.results.card import seal  # noqa: PLC0415
+
+    idm_ray.export(a_set(), out=out, form=form)
+    sealed = json.loads(seal(make_card(ipc=10**9), "0"))
+    (out / "card.json").write_text(json.dumps({"form": form, "card": sealed}))
+    with pytest.raises(CondensedSetError, match="expected 3000000000 images, found only"):
+        idm_ray.load(out)
+
+
+def test_a_compressed_tar_is_refused(a_set, out):
+    import gzip  # noqa: PLC0415
+
+    idm_ray.export(a_set(), out=out, form="webdataset")
+    tar = out / "000000.tar"
+    tar.write_bytes(gzip.compress(tar.read_bytes(), 0))
+    with pytest.raises(CondensedSetError, match="expected a condensed set, found a damaged or for"):
+        idm_ray.load(out)
+
+
+def test_a_picture_that_could_be_a_bomb_is_refused(a_set, out):
+    from PIL import Image  # noqa: PLC0415
+
+    idm_ray.export(a_set(), out=out)
+    Image.new("RGB", (10000, 10000)).save(out / "cat" / "00000_0000.png")
+    with pytest.raises(CondensedSetError, match="expected an image of the card's size, found"):
+        idm_ray.load(out)
+
+
+def test_what_is_not_finite_is_refused(a_set, tmp_path, monkeypatch):
+    loaded = idm_ray.load(a_set())
+    images = loaded.images.numpy()
+    images[0, 0, 0, 0] = np.nan
+    stored = StoredSet(images=images, labels=loaded.labels.numpy(), card=loaded.card)
+    with open(tmp_path / "a.npz", "wb") as file:
+        npz.write(file, stored)
+    with pytest.raises(CondensedSetError, match="expected finite pixels, found NaN or infinity"):
+        idm_ray.load(tmp_path / "a.npz")
 
 
 def test_a_folder_that_is_no_set_is_named(tmp_path):
