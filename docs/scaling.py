@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from idm_ray.algorithm.networks import build_network
+from idm_ray.building import build_network
 from idm_ray.config import RunConfig
 from idm_ray.layout import cut_groups, settle
 from idm_ray.recipes import PUBLISHED

@@ -103,7 +103,11 @@ def resume(folder: str, **given: Any) -> None:
 
 @cli.command(cls=GroupedCommand)
 @click.argument("file", type=click.Path())
-@click.option("--networks", help="Comma-separated, such as convnet-3,convnet-4. [the set's own]")
+@click.option(
+    "--networks",
+    help="Comma-separated, such as convnet-3,vgg11,resnet18-bn,torchvision/resnet50. "
+    "[the set's own]",
+)
 @result_options
 @config_options(
     {*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "eval_split", "seed"}

@@ -6,6 +6,7 @@ itself and against each other; what depends on the data is checked where the dat
 """
 
 import dataclasses
+import difflib
 import re
 import typing
 from collections.abc import Mapping
@@ -33,6 +34,15 @@ WEIGHT_DECAY_NET = 0.0005
 
 # Pixels per side: images that are larger fill a machine's memory, a few of them at a time.
 MAX_SIZE = 8192
+
+
+# Beside convnet-DEPTH. Those that end in "-bn" have batch norm, and can only be evaluated with.
+NETWORKS = (
+    *("alexnet", "alexnet-bn", "vgg11", "vgg11-bn"),
+    *("resnet18", "resnet18-bn", "resnet18-ap", "resnet18-ap-bn"),
+)
+TORCHVISION = "torchvision/"
+"""What the names of torchvision's classifiers begin with; they can only be evaluated with, too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +126,8 @@ class CondenseConfig:
     """Seed of everything that is drawn at random."""
 
     network: str = "auto"
-    """Embedding network: convnet-DEPTH, or auto for the depth that fits the image size."""
+    """Embedding network: convnet-DEPTH, alexnet, vgg11, resnet18 or resnet18-ap; auto: a ConvNet of
+    the depth that fits the image size."""
 
     batch_real: int = 256
     """Real images of each class matched per iteration; the whole class if it has no more."""
@@ -156,8 +167,7 @@ class CondenseConfig:
         positive("lr_img", self.lr_img)
         if not 0 <= self.momentum_img < 1:
             raise wrong("momentum_img", self.momentum_img, "at least 0 and below 1")
-        if self.network != "auto" and not re.fullmatch(r"convnet-[1-9]\d?", self.network):
-            raise wrong("network", self.network, "auto or convnet-DEPTH, such as convnet-3")
+        _check_network(self.network)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -398,6 +408,17 @@ UNUSED_BY_DM = (
     "pretrain_steps",
     "pretrained_classes",
 )
+
+
+def _check_network(name: str) -> None:
+    """Torchvision's names are known where torchvision is imported."""
+    is_known = name == "auto" or re.fullmatch(r"convnet-[1-9]\d?", name) or name in NETWORKS
+    if is_known or name.startswith(TORCHVISION):
+        return
+    near = difflib.get_close_matches(name.lower(), ("convnet-3", *NETWORKS), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    names = f"auto, convnet-DEPTH such as convnet-3, {', '.join(NETWORKS)} or {TORCHVISION}NAME"
+    raise UserError(f"network must be {names}, got {name!r}{hint}")
 
 
 def option_names() -> tuple[str, ...]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from idm_ray.algorithm.expansion import tile_size
 from idm_ray.algorithm.model_start import pretraining_steps
-from idm_ray.algorithm.networks import build_network, default_network
+from idm_ray.algorithm.networks import default_network
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.building import check_network
 from idm_ray.checks import wrong
 from idm_ray.config import AutoFloat, MachineConfig, RunConfig
 from idm_ray.errors import UserError
@@ -119,7 +120,7 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     if size == "auto":
         size = _default_group_size(config, images_per_pass, num_classes)
     try:
-        build_network(name, image_shape, num_classes)
+        check_network(name, image_shape, num_classes)
         tile_size(min(image_shape[1:]), config.condense.partition)
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from idm_ray.algorithm.augment import allowed_operations
-from idm_ray.algorithm.networks import ConvNet, build_network
+from idm_ray.algorithm.networks import Network
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.building import build_network
 from idm_ray.checks import parse_iterations
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
@@ -46,7 +47,7 @@ class Plan:
         """After so many finished iterations, a copy of the images is evaluated."""
         return copy_at(self.config)
 
-    def build_network(self) -> ConvNet:
+    def build_network(self) -> Network:
         """The run's network, unallocated."""
         return build_network(
             self.config.condense.network, self.info.image_shape, self.info.num_classes

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from idm_ray import recipes
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.synthetic import num_start_images
+from idm_ray.building import can_be_matched
 from idm_ray.checkpoints.folder import CheckpointFolder
 from idm_ray.checkpoints.saving import Saving
 from idm_ray.checks import check_types, parse_interval, refuse_unknown, wrong
@@ -294,6 +295,11 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
     resolved, recipe = recipes.resolve_options(options, facts)
     config = absolute(RunConfig.from_flat(resolved))
     config = settle(config, info.image_shape, info.num_classes)
+    if not can_be_matched(config.condense.network):
+        raise UserError(
+            f"expected a network without batch norm to condense with, got {config.condense.network}"
+            ": choose another, and test the set on this one by idm-ray evaluate --networks"
+        )
     check_memory(config, info.image_shape, info.num_classes, memory_bytes())
     held_out = f", {sum(info.val_counts)} validation" if info.val_counts else ""
     notes = [

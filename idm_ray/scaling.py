@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from idm_ray.algorithm.networks import ConvNet
+from idm_ray.algorithm.networks import Network
 from idm_ray.config import MachineConfig, RunConfig
 from idm_ray.layout import Crew, Layout, Share, crew_of, lay_out
 from idm_ray.pace import WINDOW, iterations_per_call
@@ -179,7 +179,7 @@ def best_trainers(parts: Parts, groups: Sequence[Sequence[int]], gpus: int) -> i
     return min(range(1, max(2, gpus)), key=seconds)
 
 
-def conv_outputs(network: ConvNet, image_shape: Sequence[int]) -> int:
+def conv_outputs(network: Network, image_shape: Sequence[int]) -> int:
     """Outputs of all convolutions for one image (C, H, W).
 
     Args:
@@ -187,10 +187,16 @@ def conv_outputs(network: ConvNet, image_shape: Sequence[int]) -> int:
         image_shape: (C, H, W).
     """
     found = 0
-    maps = torch.empty(1, *image_shape, device="meta")
-    for layer in network.blocks:
-        maps = layer(maps)
-        found += maps.numel() * isinstance(layer, nn.Conv2d)
+
+    def count(layer: nn.Module, inputs: tuple[Tensor], outputs: Tensor) -> None:
+        nonlocal found
+        found += outputs.numel()
+
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in convolutions]
+    network.features(torch.empty(1, *image_shape, device="meta"))
+    for hook in hooks:
+        hook.remove()
     return found
 
 

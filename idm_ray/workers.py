@@ -19,7 +19,6 @@ from idm_ray.algorithm.class_group import ClassGroup, GroupReport
 from idm_ray.algorithm.evaluate import Protocol, TrainingImages, accuracy, fit, paper_protocol
 from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
-from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.state import (
@@ -30,6 +29,7 @@ from idm_ray.algorithm.state import (
     QueueState,
     VersionKey,
 )
+from idm_ray.building import fresh_network
 from idm_ray.host import keep_freed_memory, user_cache
 from idm_ray.machine import peak_memory_bytes
 from idm_ray.plan import EvaluationJob, Plan
@@ -317,8 +317,12 @@ def train_network(
     """Train one fresh network; returns it as a function from normalised images to logits."""
     # Repeats of all subjects start from the same networks, so that their differences are paired.
     key = (plan.config.condense.seed, "evaluate", job.repeat)
-    network = plan.build_network().to_empty(device=torch.device(plan.numerics.device))
-    init_parameters(network, generator(*key, "init"))
+    network = fresh_network(
+        plan.config.condense.network,
+        plan.info.image_shape,
+        plan.info.num_classes,
+        generator(*key, "init"),
+    ).to(plan.numerics.device)
     return fit(network, images, _protocol(plan, job), plan.numerics, key)
 
 

@@ -67,8 +67,19 @@ def refused_config(tmp_path, text):
             "unknown recipe 'cifr10'; did you mean 'cifar10'?",
         ),
         (
-            "condense --network alexnet",
-            "network must be auto or convnet-DEPTH, such as convnet-3, got 'alexnet'",
+            "condense --network resnet19",
+            "network must be auto, convnet-DEPTH such as convnet-3, alexnet, alexnet-bn, vgg11, "
+            "vgg11-bn, resnet18, resnet18-bn, resnet18-ap, resnet18-ap-bn or torchvision/NAME, got "
+            "'resnet19'; did you mean 'resnet18'?",
+        ),
+        (
+            "condense --network resnet18-bn",
+            "expected a network without batch norm to condense with, got resnet18-bn: choose "
+            "another, and test the set on this one by idm-ray evaluate --networks",
+        ),
+        (
+            "condense --network torchvision/resnet19",
+            "unknown network 'torchvision/resnet19'; did you mean 'torchvision/resnet18'?",
         ),
         (
             "condense --network convnet-4",

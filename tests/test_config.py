@@ -199,9 +199,6 @@ def test_what_dm_does_not_use_are_options():
         ("lr_img", -0.2, "above 0"),
         ("momentum_img", -0.1, "at least 0 and below 1"),
         ("momentum_img", 1, "at least 0 and below 1"),
-        ("network", "resnet18", "auto or convnet-DEPTH, such as convnet-3"),
-        ("network", "convnet-0", "auto or convnet-DEPTH, such as convnet-3"),
-        ("network", "convnet-3x", "auto or convnet-DEPTH, such as convnet-3"),
         ("queue_size", -1, "at least 0"),
         ("queue_init", 0, "at least 1"),
         ("push_interval", 0, "at least 1"),
@@ -229,6 +226,17 @@ def test_what_dm_does_not_use_are_options():
 )
 def test_a_wrong_value_is_refused_with_its_name_and_what_is_allowed(name, value, allowed):
     assert refusal(**{name: value}) == f"{name} must be {allowed}, got {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("resnet19", "resnet18"), ("convnet-0", "convnet-3"), ("convnet3", "convnet-3")],
+)
+def test_an_unknown_network_is_refused_with_the_nearest(name, near):
+    with pytest.raises(UserError) as raised:
+        RunConfig.from_flat({"network": name})
+    assert str(raised.value).startswith("network must be auto, convnet-DEPTH such as convnet-3, ")
+    assert str(raised.value).endswith(f"or torchvision/NAME, got {name!r}; did you mean {near!r}?")
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,20 @@ def test_the_images_of_a_run_s_validation_can_be_tested_on_again(tmp_path):
     )
 
 
+def test_networks_of_other_kinds_can_be_tried(a_set):
+    names = "alexnet,resnet18-bn,torchvision/resnet18"
+    found = evaluate(a_set, networks=names, repeats=1).networks
+    assert list(found) == names.split(",")
+    assert found == evaluate(a_set, networks=names, repeats=1).networks
+    assert len({result["mean"] for result in found.values()}) > 1
+
+
+def test_a_set_is_condensed_with_another_network(tmp_path):
+    run(tmp_path, network="alexnet", repeats=1)
+    assert idm_ray.load(tmp_path).card.network == "alexnet"
+    assert list(evaluate(tmp_path).networks) == ["alexnet"]
+
+
 def test_the_set_s_flips_hold_unless_others_are_asked_for(tmp_path):
     run(tmp_path, flips="on", repeats=1)
     card = idm_ray.load(tmp_path).card
@@ -125,7 +139,7 @@ def test_another_size_is_refused_with_the_option_that_helps(a_set):
     ("options", "message"),
     [
         ({"networks": ["convnet-7"]}, "would reduce 8x8 images to a 1x1 map"),
-        ({"networks": ["resnet"]}, "network must be auto or convnet-DEPTH"),
+        ({"networks": ["resnet"]}, "network must be auto, convnet-DEPTH"),
         ({"repeats": 0}, "repeats must be at least 1"),
         ({"partition": 1}, "got partition, which is the set's own; leave it out"),
         ({"lr_net": 0.1}, "got lr_net, which is the set's own; leave it out"),

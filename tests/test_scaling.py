@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from idm_ray.algorithm.networks import build_network
+from idm_ray.building import build_network
 from idm_ray.config import MachineConfig, RunConfig
 from idm_ray.layout import crew_of_one, cut_groups, settle
 from idm_ray.scaling import (

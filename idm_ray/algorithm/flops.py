@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from idm_ray.algorithm.networks import ConvNet
+from idm_ray.algorithm.networks import Network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class ImageFlops:
     train: float
 
 
-def count_flops(network: ConvNet, image_shape: tuple[int, int, int]) -> ImageFlops:
+def count_flops(network: Network, image_shape: tuple[int, int, int]) -> ImageFlops:
     """Count convolutions and matrix products, which are nearly all of the arithmetic.
 
     Args:
@@ -40,7 +40,7 @@ def count_flops(network: ConvNet, image_shape: tuple[int, int, int]) -> ImageFlo
     return ImageFlops(forward=float(counter.get_total_flops()), match=match, train=train)
 
 
-def _forward_and_backward(network: ConvNet, image: Tensor) -> float:
+def _forward_and_backward(network: Network, image: Tensor) -> float:
     with FlopCounterMode(display=False) as counter:
         network(image).sum().backward()
     return float(counter.get_total_flops())

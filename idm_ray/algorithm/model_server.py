@@ -16,7 +16,7 @@ from torch import Tensor
 
 from idm_ray.algorithm.model_queue import IterationPlan, ModelQueue
 from idm_ray.algorithm.model_start import ModelStart, draw_start
-from idm_ray.algorithm.networks import ConvNet, init_parameters
+from idm_ray.algorithm.networks import Network, init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.spans import span
@@ -121,7 +121,7 @@ class ModelServer:
     def __init__(
         self,
         config: QueueConfig,
-        network: ConvNet,
+        network: Network,
         numerics: Numerics,
         batches: TrainingBatches,
         *,

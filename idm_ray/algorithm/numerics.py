@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from idm_ray.algorithm.fused import fused_features
-from idm_ray.algorithm.networks import ConvNet
+from idm_ray.algorithm.networks import ConvNet, Network
 from idm_ray.native.operations import OwnConvolutions
 
 
@@ -53,12 +53,12 @@ class Numerics:
         parts: tuple[Tensor, ...] = batch.split(-(-len(batch) // num_passes))
         return parts
 
-    def features(self, network: ConvNet) -> Callable[[Tensor], Tensor]:
+    def features(self, network: Network) -> Callable[[Tensor], Tensor]:
         """A network's embeddings, (N, F) float32, as a function of images (N, C, H, W) float32."""
-        if not self.compile:
-            return self.plain(network.features)
-        if self.device == "cuda":
+        if self.compile and self.device == "cuda":
             return self.plain(torch.compile(network.features, dynamic=False))
+        if not self.compile or not isinstance(network, ConvNet):
+            return self.plain(network.features)
         return functools.partial(
             fused_features,
             network,
@@ -72,7 +72,7 @@ class Numerics:
 
         Networks of the user are run as they are.
         """
-        if not isinstance(network, ConvNet):
+        if not isinstance(network, Network):
             return self.plain(network)
         features, head = self.features(network), self.plain(network.head)
         return lambda images: head(features(images))
@@ -102,7 +102,7 @@ class FlatNetwork:
         numerics: where and how to run it.
     """
 
-    def __init__(self, network: ConvNet, numerics: Numerics) -> None:
+    def __init__(self, network: Network, numerics: Numerics) -> None:
         network = network.to_empty(device=numerics.device)
         parameters = list(network.parameters())
         self.weights = torch.empty(sum(p.numel() for p in parameters), device=numerics.device)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from idm_ray.algorithm.networks import ConvNet, init_parameters
+from idm_ray.algorithm.networks import Network, init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.spans import span
@@ -22,7 +22,7 @@ METER_STEPS = 50
 
 
 def pretrain(
-    network: ConvNet,
+    network: Network,
     numerics: Numerics,
     batches: PretrainingBatches,
     *,

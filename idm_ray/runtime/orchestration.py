@@ -15,8 +15,8 @@ import ray
 
 from idm_ray.algorithm.class_group import GroupReport
 from idm_ray.algorithm.model_server import QueueReport, Snapshot
-from idm_ray.algorithm.networks import build_network
 from idm_ray.algorithm.steps import TrainMetrics
+from idm_ray.building import build_network
 from idm_ray.layout import cut_groups
 from idm_ray.pace import WINDOW
 from idm_ray.progress import Collector

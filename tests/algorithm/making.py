@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from idm_ray.algorithm.networks import ConvNet, build_network, init_parameters
+from idm_ray.algorithm.networks import ConvNet, init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
+from idm_ray.building import build_network
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -29,7 +30,7 @@ def convnet(
     init_parameters(network, generator(seed, "test network"))
     with torch.no_grad():
         for block in range(depth):
-            norm = network.blocks[4 * block + 1]
+            norm = network.layers[4 * block + 1]
             norm.weight.add_(0.3 * normal(len(norm.weight), seed=seed + block).float())
             norm.bias.add_(0.3 * normal(len(norm.bias), seed=seed + block + 100).float())
     return network

@@ -1,7 +1,7 @@
 import pytest
 
 from idm_ray.algorithm.flops import count_flops
-from idm_ray.algorithm.networks import build_network
+from idm_ray.building import build_network
 
 
 def test_a_network_of_one_block_is_counted_as_by_hand():

@@ -3,8 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from idm_ray.algorithm.fused import fused_features
-from idm_ray.algorithm.networks import build_network
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.building import build_network
 from idm_ray.native import library
 from tests.algorithm.making import convnet, flat_network, normal
 

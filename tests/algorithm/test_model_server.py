@@ -8,11 +8,12 @@ from torch.nn import functional as F
 
 from idm_ray.algorithm.model_server import ModelServer, QueueReport
 from idm_ray.algorithm.model_start import draw_start
-from idm_ray.algorithm.networks import build_network, init_parameters
+from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.state import Pretrained
 from idm_ray.algorithm.steps import TrainMetrics
+from idm_ray.building import build_network
 from idm_ray.config import QueueConfig
 from tests import reference
 from tests.algorithm.making import flat_weights

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from idm_ray.algorithm.networks import ConvNet, build_network, default_network, init_parameters
+from idm_ray.algorithm.networks import ConvNet, default_network, init_parameters
 from idm_ray.algorithm.randomness import generator
+from idm_ray.building import build_network
+from idm_ray.errors import UserError
 from tests import reference
 from tests.algorithm.making import convnet, flat_weights, normal
 
@@ -78,7 +80,7 @@ def test_features_do_not_depend_on_a_change_of_scale_and_brightness_of_the_whole
     # Why the loss hardly depends on the scale of pixels: the first norm takes it out.
     network = convnet().double()
     with torch.no_grad():
-        network.blocks[0].bias.zero_()
+        network.layers[0].bias.zero_()
     images = normal(2, 3, 8, 8)
     torch.testing.assert_close(
         network.features(1000 * images), network.features(10 * images), rtol=1e-3, atol=1e-3
@@ -96,11 +98,10 @@ def test_a_depth_whose_last_norm_would_see_one_pixel_is_refused(image_shape, dee
     assert f"convnet-{deepest + 1} would reduce" in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "convnet", "convnet-", "convnet-3b", ""])
+@pytest.mark.parametrize("name", ["resnet19", "convnet", "convnet-", "convnet-3b", ""])
 def test_an_unknown_network_is_refused_by_name(name):
-    with pytest.raises(ValueError, match=r"convnet-DEPTH, such as convnet-3") as raised:
+    with pytest.raises(UserError, match=f"unknown network '{name}'; (did you mean|known are)"):
         build_network(name, (3, 32, 32), 10)
-    assert repr(name) in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def initialised(*key):
 
 def test_the_initialisation_is_torch_s_default_one():
     network = initialised(0)
-    for layer in (network.blocks[0], network.blocks[4], network.head):
+    for layer in (network.layers[0], network.layers[4], network.head):
         bound = 1 / math.sqrt(layer.weight[0].numel())
         for parameter in (layer.weight, layer.bias):
             assert parameter.abs().max() <= bound
@@ -134,7 +135,7 @@ def test_the_initialisation_is_torch_s_default_one():
         assert abs(layer.weight.mean()) < 0.05 * bound
         assert abs(layer.weight.std() / (bound / math.sqrt(3)) - 1) < 0.03
         assert layer.bias.unique().numel() > 1
-    for norm in (network.blocks[1], network.blocks[5]):
+    for norm in (network.layers[1], network.layers[5]):
         assert (norm.weight == 1).all()
         assert (norm.bias == 0).all()
         assert norm.eps == 1e-5
@@ -145,7 +146,7 @@ def test_torch_s_own_default_stays_within_the_same_bounds():
     state = torch.get_rng_state()
     network = ConvNet((3, 8, 8), 10, depth=2)
     torch.set_rng_state(state)
-    for layer in (network.blocks[0], network.blocks[4], network.head):
+    for layer in (network.layers[0], network.layers[4], network.head):
         bound = 1 / math.sqrt(layer.weight[0].numel())
         assert layer.weight.abs().max() <= bound
         assert layer.weight.abs().max() > 0.99 * bound

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from idm_ray.algorithm.networks import build_network
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics, to_network_input
+from idm_ray.building import build_network
 from tests.algorithm.making import convnet, flat_network, flat_weights, normal
 
 BFLOAT16 = Numerics(precision="bfloat16")

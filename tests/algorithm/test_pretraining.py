@@ -3,10 +3,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from idm_ray.algorithm.networks import build_network, init_parameters
+from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.pretraining import METER_STEPS, pretrain
 from idm_ray.algorithm.randomness import generator
+from idm_ray.building import build_network
 from idm_ray.errors import NonFiniteLossError
 from tests.algorithm.making import flat_weights
 

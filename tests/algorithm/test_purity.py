@@ -14,10 +14,11 @@ from idm_ray.algorithm.class_group import ClassGroup
 from idm_ray.algorithm.evaluate import TrainingImages, accuracy, fit, paper_protocol
 from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.model_server import ModelServer
-from idm_ray.algorithm.networks import build_network, init_parameters
+from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.synthetic import start_from_noise, start_from_tiles
+from idm_ray.building import build_network
 from idm_ray.config import CondenseConfig, QueueConfig
 from tests.algorithm.making import convnet, normal
 

@@ -7,10 +7,10 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from idm_ray.algorithm.class_group import ClassGroup
 from idm_ray.algorithm.model_server import ModelServer
-from idm_ray.algorithm.networks import build_network
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.spans import PREFIX, Part
 from idm_ray.algorithm.steps import train_step
+from idm_ray.building import build_network
 from idm_ray.config import CondenseConfig, QueueConfig
 from tests.algorithm.making import convnet, flat_network, normal
 
