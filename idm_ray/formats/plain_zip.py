@@ -20,7 +20,7 @@ def plain_zip(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
     """
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+    except (zipfile.BadZipFile, RuntimeError, ValueError) as error:
         raise CondensedSetError(
             f"expected a zip archive, found none ({error}); {REMEDY}"
         ) from error

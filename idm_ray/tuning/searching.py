@@ -25,7 +25,7 @@ from idm_ray.tuning.request import Ablation, Drawing, parse_budget
 from idm_ray.tuning.work import final_report, run_job
 
 if TYPE_CHECKING:
-    from idm_ray.runtime.tuning import Tried
+    from idm_ray.runtime.tried import Tried
 
 _NEW = Past()
 
@@ -79,7 +79,7 @@ class Searching:
         }
         left = [job for job in jobs if job.name not in done]
         self.listener(Announcement(f"{len(jobs)} runs, {len(done)} of them complete"))
-        from idm_ray.runtime.tuning import Grid  # noqa: PLC0415 -- Ray is imported here
+        from idm_ray.runtime.tried import Grid  # noqa: PLC0415 -- Ray is imported here
 
         by_name = {trial.job.name: trial for trial in reversed(trials)}
         logbook, counts = self._run(
@@ -114,7 +114,7 @@ class Searching:
 
     def _draws(self, search: Search, space: Mapping[str, Distribution], how: Drawing) -> Tuned:
         """Draw settings of one search within a budget."""
-        from idm_ray.runtime.tuning import Draws  # noqa: PLC0415 -- Ray is imported here
+        from idm_ray.runtime.tried import Draws  # noqa: PLC0415 -- Ray is imported here
 
         past = read_past(self.folder)
         budget, iterations = parse_budget(how.budget), self.base.condense.iterations

@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -98,6 +98,13 @@ def tune(
     for note in (*notes, Announcement(f"writing to {shown(out) if out else folder}")):
         listener(note)
     is_new = _begin(folder, request, resume)
+    return _carry_out(go, folder, listener, is_new=is_new)
+
+
+def _carry_out(
+    go: Callable[[], Tuned], folder: Location, listener: Listener, *, is_new: bool
+) -> Tuned:
+    """Run a search whose request is in its folder; say how it goes on if it is interrupted."""
     try:
         return go()
     except ResourceError:

@@ -17,7 +17,8 @@ from idm_ray.progress import Announcement
 from idm_ray.recorded_queue import Counts
 from idm_ray.results.condensed import read_arrays
 from idm_ray.run import condense
-from idm_ray.runtime.tuning import Draws, _cause
+from idm_ray.runtime.tried import Draws
+from idm_ray.runtime.tuning import _cause
 from idm_ray.searches.catalog import SEARCHES
 from idm_ray.searches.job import Job
 from idm_ray.tuning.request import Ablation, Drawing
