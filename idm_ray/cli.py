@@ -110,7 +110,10 @@ def resume(folder: str, **given: Any) -> None:
 )
 @result_options
 @config_options(
-    {*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "eval_split", "seed"}
+    {
+        *part_names(DataConfig, MachineConfig),
+        *("protocol", "repeats", "eval_epochs", "eval_split", "seed"),
+    }
     - {*_OF_A_RUN}
 )
 def evaluate(file: str, networks: str | None, data: str | None, **given: Any) -> None:

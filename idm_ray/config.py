@@ -17,6 +17,7 @@ from idm_ray.checks import (
     at_least,
     check_types,
     parse_bytes,
+    parse_epochs,
     parse_interval,
     parse_iterations,
     positive,
@@ -32,9 +33,23 @@ AutoFloat = float | Literal["auto"]
 MOMENTUM_NET = 0.9
 WEIGHT_DECAY_NET = 0.0005
 
+# Evaluation: networks and epochs of each by default. What else they mean: algorithm/protocols.py.
+PROTOCOLS: Mapping[str, Mapping[str, int]] = {
+    "paper": {"repeats": 5, "eval_epochs": 1000},
+    "dc": {"repeats": 5, "eval_epochs": 300},
+    "strong": {"repeats": 5, "eval_epochs": 2000},
+    "quick": {"repeats": 3, "eval_epochs": 200},
+}
+
 # Pixels per side: images that are larger fill a machine's memory, a few of them at a time.
 MAX_SIZE = 8192
 
+
+# The names of methods: `methods/NAME.py` has each, with underscores.
+METHODS = (
+    *("idm", "dm"),
+    *("random", "herding", "herding-greedy", "forgetting", "kmeans"),
+)
 
 # Beside convnet-DEPTH. Those that end in "-bn" have batch norm, and can only be evaluated with.
 NETWORKS = (
@@ -113,14 +128,15 @@ class DataConfig:
 class CondenseConfig:
     """The condensation itself (Sec. 4.1, 4.3 and 5.1)."""
 
-    method: Literal["idm", "dm"] = "idm"
-    """idm, or dm: plain distribution matching on fresh random networks, the paper's baseline."""
+    method: str = "idm"
+    """idm; dm: plain distribution matching on fresh random networks; or real images that are
+    chosen: random, herding, herding-greedy, forgetting, kmeans."""
 
     ipc: int = 1
     """Synthetic images per class."""
 
     iterations: int = 1000
-    """Updates of the synthetic images (M)."""
+    """Updates of the synthetic images (M); 0 for methods that choose real images."""
 
     seed: int = 0
     """Seed of everything that is drawn at random."""
@@ -159,8 +175,10 @@ class CondenseConfig:
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
-        for name in ("ipc", "iterations", "batch_real", "partition", "num_matched_models"):
+        refuse_unknown([self.method], METHODS, what="method")
+        for name in ("ipc", "batch_real", "partition", "num_matched_models"):
             at_least(name, getattr(self, name), 1)
+        at_least("iterations", self.iterations, 0)
         at_least("seed", self.seed, 0)
         at_least("lambda_reg", self.lambda_reg, 0)
         at_least("classes_per_group", self.classes_per_group, 1)
@@ -205,8 +223,9 @@ class QueueConfig:
     """Networks trained before condensing, of which those of the queue are copies (supplement 3);
     0: they are fresh random ones."""
 
-    pretrain_steps: int | Literal["epoch"] = "epoch"
-    """SGD steps of each pretrained network; epoch: as many as make one pass over the data."""
+    pretrain_steps: int | str = "epoch"
+    """SGD steps of each pretrained network; epoch, or such as "10 epochs": as many as make so many
+    passes over the data."""
 
     pretrained_classes: int | Literal["half", "all"] = "half"
     """Classes that each copy of a pretrained network is bound to, drawn at random: in the queue it
@@ -228,21 +247,34 @@ class QueueConfig:
             "pretrain_steps",
         ):
             at_least(name, getattr(self, name), 1)
+        if isinstance(self.pretrain_steps, str):
+            parse_epochs("pretrain_steps", self.pretrain_steps)
         at_least("pretrained_classes", self.pretrained_classes, 2)
         if self.queue_size and self.queue_init > self.queue_size:
             raise wrong("queue_init", self.queue_init, f"at most queue_size, {self.queue_size}")
         positive("lr_net", self.lr_net)
+
+    def pretraining_steps(self, steps_per_epoch: int) -> int:
+        """SGD steps of each pretrained network, however they are told."""
+        if isinstance(self.pretrain_steps, int):
+            return self.pretrain_steps
+        return parse_epochs("pretrain_steps", self.pretrain_steps) * steps_per_epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvalConfig:
     """How good the result is (Sec. 5.1): fresh networks trained on it, tested on others."""
 
+    protocol: str = "paper"
+    """How they are trained. paper: 5 networks, 1000 epochs, augmentation; dc: 300 epochs without
+    augmentation, as the coresets of Table 1; strong: 2000 epochs, cosine, CutMix and augmentation;
+    quick: as paper, 3 networks and 200 epochs."""
+
     repeats: int = 5
-    """Fresh networks trained on the result; 0 evaluates nothing."""
+    """Fresh networks trained on the result; 0 evaluates nothing. The protocol has a default."""
 
     eval_epochs: int = 1000
-    """Epochs of each of them."""
+    """Epochs of each of them. The protocol has a default."""
 
     eval_interval: int = 0
     """Evaluate a copy every so many iterations as well; 0 only at the end."""
@@ -262,6 +294,7 @@ class EvalConfig:
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
+        refuse_unknown([self.protocol], PROTOCOLS, what="protocol")
         for name in ("repeats", "eval_interval", "whole_epochs"):
             at_least(name, getattr(self, name), 0)
         at_least("eval_epochs", self.eval_epochs, 1)
@@ -392,22 +425,6 @@ PARTS: dict[str, type] = {
     "evaluation": EvalConfig,
     "machine": MachineConfig,
 }
-
-# Options that plain distribution matching does not have (method "dm").
-UNUSED_BY_DM = (
-    "lambda_reg",
-    "partition",
-    "queue_size",
-    "queue_init",
-    "push_interval",
-    "train_interval",
-    "num_trained_models",
-    "train_steps",
-    "accuracy_window",
-    "pretrained",
-    "pretrain_steps",
-    "pretrained_classes",
-)
 
 
 def _check_network(name: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
 
-from idm_ray.config import CondenseConfig, QueueConfig, RunConfig
+from idm_ray.config import PROTOCOLS, CondenseConfig, QueueConfig, RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
 from idm_ray.execution import Listener, Started
@@ -101,9 +101,12 @@ def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:
         "seed": card.seed,
         "lr_net": card.protocol["lr_net"],
         "batch_train": card.protocol["batch_train"],
+        "protocol": card.protocol["name"],
         "eval_epochs": card.protocol["epochs"],
         "repeats": max(1, card.protocol["repeats"]),
     }
+    if "protocol" in options:
+        own |= PROTOCOLS.get(options["protocol"], {})
     if fixed := [name for name in options if name in _OF_THE_SET]:
         raise UserError(
             f"expected options of data, evaluation and machine, and seed, got {fixed[0]}, which "
@@ -155,7 +158,7 @@ def _evaluate_network(
     finally:
         runner.close()
     protocol = {
-        "protocol": "paper",
+        "protocol": config.evaluation.protocol,
         "epochs": config.evaluation.eval_epochs,
         "split": config.evaluation.eval_split,
     }

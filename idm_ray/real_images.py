@@ -166,9 +166,18 @@ class RealImages:
 
     def random(self, label: int) -> Tensor:
         """(ipc, C, H, W): random real images of a class, whole."""
-        condense = self._plan.config.condense
-        rows = random_set_rows(self._dataset.train, label, condense.ipc, seed=condense.seed)
-        return self._load(self._dataset.train, rows)
+        return self.of_class(label, self.random_rows(label))
+
+    def random_rows(self, label: int) -> Rows:
+        """(ipc,) which images of a class `random` has, counted within the class."""
+        condense, train = self._plan.config.condense, self._dataset.train
+        rows = random_set_rows(train, label, condense.ipc, seed=condense.seed)
+        return rows - train.class_rows(label).start
+
+    def of_class(self, label: int, rows: Rows) -> Tensor:
+        """(n, C, H, W): images of a class, by rows counted within it."""
+        train = self._dataset.train
+        return self._load(train, rows + train.class_rows(label).start)
 
     def whole(self) -> TrainingImages:
         """All training images."""

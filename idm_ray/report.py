@@ -45,7 +45,7 @@ def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
         seed=condense.seed,
         iterations=condense.iterations,
         protocol={
-            "name": "paper",
+            "name": plan.config.evaluation.protocol,
             "epochs": plan.config.evaluation.eval_epochs,
             "lr_net": plan.config.queue.lr_net,
             "batch_train": plan.config.queue.batch_train,
@@ -69,7 +69,7 @@ def summarise(plan: Plan, record: Record, accuracies: Mapping[str, list[float]])
     condense, evaluation = plan.config.condense, plan.config.evaluation
     protocol = {
         "network": condense.network,
-        "protocol": "paper",
+        "protocol": evaluation.protocol,
         "epochs": evaluation.eval_epochs,
         "split": evaluation.eval_split,
     }
@@ -88,13 +88,15 @@ def summarise(plan: Plan, record: Record, accuracies: Mapping[str, list[float]])
         "ratio": condense.ipc * plan.info.num_classes / sum(plan.info.train_counts),
         "iterations": condense.iterations,
         "seconds": seconds,
-        "seconds_per_iteration": seconds / condense.iterations,
+        "seconds_per_iteration": seconds / condense.iterations if condense.iterations else None,
         "busy_seconds": {
             "matching": busy.matching_s,
             "training": busy.training_s,
             "longest_path": busy.path_s,
         },
-        "ray_share": None if plan.config.machine.local else 1 - busy.path_s / seconds,
+        "ray_share": None
+        if plan.config.machine.local or plan.selects
+        else 1 - busy.path_s / seconds,
         "peak_rss_bytes": record.peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,

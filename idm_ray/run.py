@@ -209,7 +209,8 @@ def _check_own(resume: str, out: str | Path | None, *, overwrite: bool) -> None:
 
 def _refuse_differences(folder: RunFolder, given: Mapping[str, Any]) -> None:
     """Refuse to go on with other numbers than those that a run was begun for."""
-    found = differences(folder.read_config()["options"], given)
+    # A run of an earlier version lacks what came since, which it did not do.
+    found = differences({**RunConfig().flat(), **folder.read_config()["options"]}, given)
     if found:
         raise UserError(
             f"the run in {folder.place} has other settings: {'; '.join(found)}; go on with those "

@@ -36,10 +36,11 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("network")
     tested = accuracy_heading(next(iter(evaluation.networks.values()), {}))
-    for name in (tested, "networks", "epochs"):
+    for name in (tested, "protocol", "networks", "epochs"):
         table.add_column(name, justify="right")
     for network, result in evaluation.networks.items():
-        table.add_row(network, accuracy_text(result), str(result["repeats"]), str(result["epochs"]))
+        told = (result["protocol"], str(result["repeats"]), str(result["epochs"]))
+        table.add_row(network, accuracy_text(result), *told)
     return table
 
 

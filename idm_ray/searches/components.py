@@ -1,7 +1,7 @@
 """The parts of the method, switched on one after the other (Table 2)."""
 
 from idm_ray.config import CondenseConfig, QueueConfig, RunConfig
-from idm_ray.recipes import dm_options
+from idm_ray.methods.dm import dm_options
 from idm_ray.searches.search import Axis, Point, Search
 
 
