@@ -115,7 +115,7 @@ def _(event: Advanced) -> _Told:
 
 @_told.register
 def _(event: Evaluated) -> _Told:
-    return "evaluated", {**dataclasses.asdict(event.job), "accuracy": event.accuracy}
+    return "evaluated", {**event.job.told(), "accuracy": event.accuracy}
 
 
 @_told.register

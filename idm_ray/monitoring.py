@@ -68,7 +68,8 @@ LOST: Final = Metric(
 ACCURACY: Final = Metric(
     name="idm_accuracy_ratio",
     text="Accuracy of fresh networks trained on the condensed set, its start, random real images "
-    "or the whole data: mean of those evaluated so far at this iteration.",
+    "or the whole data: mean of those evaluated so far at this iteration. condensed_validation: on "
+    "the images by which an iterate is selected.",
     labels=("subject",),
 )
 CHECKPOINT_TIME: Final = Metric(
@@ -229,9 +230,9 @@ class Monitor:
             self._measure(SECONDS, now - self._evaluating_since, part="evaluation")
             self._evaluating_since = now
         job = event.job
-        found = self._evaluated.setdefault((job.subject, job.iteration), [])
+        found = self._evaluated.setdefault((job.series, job.iteration), [])
         found.append(event.accuracy)
-        self._measure(ACCURACY, sum(found) / len(found), subject=job.subject)
+        self._measure(ACCURACY, sum(found) / len(found), subject=job.series)
 
     def _measure(self, metric: Metric, value: float, **labels: str) -> None:
         # A part that took no time has no series yet, and a counter is never counted back.

@@ -1,7 +1,8 @@
 """What a run is made of: the plan that every process builds its part from, and evaluation jobs."""
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from idm_ray.algorithm.augment import allowed_operations
 from idm_ray.algorithm.model_start import epoch_steps, pretraining_steps
@@ -17,6 +18,8 @@ from idm_ray.methods.method import Method, Selecting
 
 # What a network is trained on; `EvaluationJob` explains them.
 Subject = Literal["condensed", "start", "random", "whole"]
+# Images that a network is tested on: those that the option names, or those that select iterates.
+TestedOn = Literal["eval_split", "validation"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,8 +110,26 @@ class EvaluationJob:
         subject: the condensed images; where they started; random real images; all real images.
         repeat: which of the networks.
         iteration: of the condensed images.
+        split: images that it is tested on: those of the option eval_split; validation: those by
+            which an iterate is selected.
     """
 
     subject: Subject
     repeat: int
     iteration: int
+    split: TestedOn = "eval_split"
+
+    @property
+    def selects(self) -> bool:
+        """Whether the accuracy is there to select an iterate by, and is not reported."""
+        return self.split == "validation"
+
+    @property
+    def series(self) -> str:
+        """What is shown of it stands beside that of others of this name."""
+        return f"{self.subject}_{self.split}" if self.selects else self.subject
+
+    def told(self) -> dict[str, Any]:
+        """Its fields for a log; the split only where it is not that of the whole run."""
+        fields = dataclasses.asdict(self)
+        return fields if self.selects else {k: v for k, v in fields.items() if k != "split"}

@@ -11,7 +11,7 @@ from idm_ray.algorithm.model_server import QueueReport
 from idm_ray.checkpoints.commit import Commit, EvaluationResult
 from idm_ray.checkpoints.saving import Tally
 from idm_ray.pace import iterations_per_report, iterations_remembered
-from idm_ray.plan import EvaluationJob, Subject
+from idm_ray.plan import EvaluationJob, Subject, TestedOn
 from idm_ray.workers import QueueWorkerReport, WorkerReport
 
 
@@ -148,6 +148,7 @@ class Record:
                     subject=cast("Subject", result.subject),
                     repeat=result.repeat,
                     iteration=result.iteration,
+                    split=cast("TestedOn", result.split),
                 ): result.accuracy
                 for result in commit.evaluated
             },

@@ -29,7 +29,7 @@ from idm_ray.data.sampling import (
 from idm_ray.data.shard_stream import CacheFiller
 from idm_ray.data.sources import find_source
 from idm_ray.errors import DataError
-from idm_ray.plan import Plan
+from idm_ray.plan import Plan, TestedOn
 from idm_ray.storage import shown
 
 
@@ -189,12 +189,15 @@ class RealImages:
 
         return TrainingImages(count=len(train.images), take=take)
 
-    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images that networks are tested on, of `eval_split`, and their labels.
+    def test_batches(self, split: TestedOn = "eval_split") -> Iterator[tuple[Tensor, Tensor]]:
+        """All images that networks are tested on, and their labels.
 
         As many at a time as go through a network at once.
+
+        Args:
+            split: those of the option eval_split, or those by which iterates are selected.
         """
-        test, batch = self._tested(), self._plan.numerics.images_per_pass
+        test, batch = self._tested(split), self._plan.numerics.images_per_pass
         total = len(test.images)
         batches = [np.arange(n, min(n + batch, total)) for n in range(0, total, batch)]
         for rows, following in zip_longest(batches, batches[1:]):
@@ -260,8 +263,8 @@ class RealImages:
             self._dataset.train, queue.batch_train, seed=seed, member=member, step=step
         )
 
-    def _tested(self) -> Split:
-        if self._plan.config.evaluation.eval_split == "test":
+    def _tested(self, split: TestedOn) -> Split:
+        if "validation" not in (split, self._plan.config.evaluation.eval_split):
             return self._dataset.test
         assert self._dataset.validation is not None, "the config was checked"
         return self._dataset.validation

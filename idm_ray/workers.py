@@ -363,12 +363,12 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
         condensed: (N, C, H, W) for the subject "condensed".
 
     Returns:
-        Accuracy on the test images, a fraction.
+        Accuracy on the images of the job's split, a fraction.
     """
     _prepare_process(plan.numerics)
     with RealImages(plan) as real:
         images = training_images(plan, job, real, condensed)
-        return accuracy(train_network(plan, job, images), real.test_batches())
+        return accuracy(train_network(plan, job, images), real.test_batches(job.split))
 
 
 def train_network(

@@ -72,6 +72,14 @@ def test_a_run_that_begins_shows_at_once_all_that_alerts_look_at(exported):
     assert exported["idm_running"] == 0
 
 
+def test_accuracies_by_which_an_iterate_is_selected_are_a_series_of_their_own(exported):
+    job = EvaluationJob(subject="condensed", repeat=0, iteration=8, split="validation")
+    exported.monitor.tell(Evaluated(job=job, accuracy=0.25), {})
+    exported.monitor.tell(evaluated("condensed", 0.75), {})
+    assert exported["idm_accuracy_ratio subject=condensed"] == 0.75
+    assert exported["idm_accuracy_ratio subject=condensed_validation"] == 0.25
+
+
 def test_a_report_of_progress_is_exported_with_its_line(exported):
     record = Record(seconds=1.0, busy=Busy(matching_s=0.5, training_s=0.25))
     exported.monitor.begin(record, planned=8, done=0)

@@ -144,6 +144,18 @@ def test_accuracy_is_that_of_the_validation_images_one_by_one():
     assert 0.1 < right / 60 < 1
 
 
+def test_a_network_that_selects_is_tested_on_validation_images_whatever_others_are_tested_on():
+    options = {"val_fraction": 0.3, "eval_epochs": 5}
+    on_test, on_validation = (
+        plan_of(**options, eval_split=split)[0] for split in ("test", "validation")
+    )
+    selecting = EvaluationJob(subject="random", repeat=0, iteration=3, split="validation")
+    expected = evaluate(on_validation, job("random"))
+    assert evaluate(on_test, selecting) == evaluate(on_validation, selecting) == expected
+    assert (60 * expected).is_integer()
+    assert evaluate(on_test, job("random")) != expected
+
+
 def test_whole_data_are_trained_on_for_epochs_of_their_own():
     few, many = (plan_of(whole_epochs=epochs)[0] for epochs in (1, 8))
     assert evaluate(many, job("whole")) > evaluate(few, job("whole"))

@@ -21,6 +21,8 @@ from idm_ray.errors import CheckpointError
 FORMAT: Final = 1
 """Of all files of a checkpoint: raise it when one of them would mean something else."""
 _LARGEST: Final = 2**63 - 1
+_ANY_SPLIT: Final = "eval_split"
+"""What a result was tested on if it does not say so: the images that the run's option names."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _JSON_TYPES: Final[dict[type, str]] = {
     int: "a whole number",
@@ -62,12 +64,15 @@ class EvaluationResult:
         repeat: which of the networks.
         iteration: of the condensed images.
         accuracy: a fraction.
+        split: images that it was tested on; written only where it is another than the default, as
+            in commits from before iterates could be selected.
     """
 
     subject: str
     repeat: int
     iteration: int
     accuracy: float
+    split: str = _ANY_SPLIT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +144,8 @@ class Commit:
         content["totals"] = {name: float(total) for name, total in self.totals.items()}
         for result in content["evaluated"]:
             result["accuracy"] = float(result["accuracy"])
+            if result["split"] == _ANY_SPLIT:
+                del result["split"]
         sealed = {**content, "sha256": _checksum(content)}
         return json.dumps(sealed, indent=1, allow_nan=False) + "\n"
 
@@ -193,9 +200,9 @@ def _built(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         hints = _hints(hint)
         found = _checked(value, dict, where)
-        if found.keys() != hints.keys():
+        if found.keys() not in (hints.keys(), hints.keys() - _with_default(hint)):
             raise ValueError(f"{where} has other fields than {', '.join(hints)}")
-        return hint(**{name: _built(hints[name], found[name], f"{where}.{name}") for name in hints})
+        return hint(**{name: _built(hints[name], found[name], f"{where}.{name}") for name in found})
     arguments = typing.get_args(hint)
     if typing.get_origin(hint) is tuple:
         items = enumerate(_checked(value, list, where))
@@ -218,6 +225,13 @@ def _checked(value: Any, kind: type, where: str) -> Any:
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
+
+
+@functools.cache
+def _with_default(kind: type) -> frozenset[str]:
+    """Fields that may be left out."""
+    fields = dataclasses.fields(kind)
+    return frozenset(f.name for f in fields if f.default is not dataclasses.MISSING)
 
 
 def _check_files(commit: Commit) -> None:

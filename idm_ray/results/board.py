@@ -45,7 +45,8 @@ class Board:
 
     Args:
         folder: Where the event files are; it need not exist.
-        networks: How many are evaluated, by subject and iteration.
+        networks: How many are evaluated, by name and iteration: that of what they are trained on,
+            with _validation where they are tested on images by which an iterate is selected.
         past: Lines that are in the log already.
     """
 
@@ -95,11 +96,11 @@ class Board:
             }
             self._write_scalars(values, step=line["iteration"])
         elif about := self._remember(line):
-            subject, iteration = about
+            name, iteration = about
             found = self._accuracies[about]
             if len(found) == self._networks.get(about):
                 mean = float(np.mean(found))
-                self._write_scalars({f"accuracy/{subject}": mean}, step=iteration)
+                self._write_scalars({f"accuracy/{name}": mean}, step=iteration)
 
     def show(self, picture: Path, *, step: int) -> None:
         """Take a picture, reduced if it is large; one that cannot be read is left out."""
@@ -125,8 +126,9 @@ class Board:
             isinstance(subject, str) and isinstance(iteration, int) and isinstance(accuracy, float)
         ):
             return None
-        self._accuracies.setdefault((subject, iteration), []).append(accuracy)
-        return subject, iteration
+        name = f"{subject}_{line['split']}" if "split" in line else subject
+        self._accuracies.setdefault((name, iteration), []).append(accuracy)
+        return name, iteration
 
     def _write_scalars(self, values: Mapping[str, float], *, step: int) -> None:
         scalars = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]

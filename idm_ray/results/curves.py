@@ -102,12 +102,16 @@ def _draw_accuracies(
 ) -> None:
     """Draws networks trained on the condensed set and its baselines, and those of the queue."""
     axes.set_ylabel("accuracy, %")
+    selecting = accuracies.get("condensed_validation", {})
+    if selecting:
+        _draw_condensed(axes, selecting, "validation")
     if found := accuracies.get("condensed"):
-        _draw_condensed(axes, found, split)
+        draw = _draw_iterates if selecting else _draw_condensed
+        draw(axes, found, split)
     for subject, label, dashes in _BASELINES:
         if found := accuracies.get(subject):
             mean = 100 * float(np.mean(found[max(found)]))
-            text = f"{label}: {mean:.1f}"
+            text = f"{label}: {mean:.1f}" + (f",\n{split} images" if selecting else "")
             axes.axhline(mean, color="black", linestyle=dashes, linewidth=1.2, label=text)
     for name, label, colors in _OF_THE_QUEUE:
         iterations, values = _series(progress, name)
@@ -127,6 +131,23 @@ def _draw_condensed(axes: Axes, found: Mapping[int, list[float]], split: str) ->
     axes.plot(iterations, means, marker="o", label=label, **style)
     if networks > 1:
         axes.errorbar(iterations, means, yerr=spreads, fmt="none", capsize=4, **style)
+
+
+def _draw_iterates(axes: Axes, found: Mapping[int, list[float]], split: str) -> None:
+    """Draws the selected iterate and the last one, apart from those that one was selected from."""
+    for marker, iteration in zip("sD", sorted(found), strict=False):
+        values = [100 * accuracy for accuracy in found[iteration]]
+        mean = f"{np.mean(values):.1f} ± {np.std(values):.1f}"
+        label = f"iteration {iteration}: {mean if len(values) > 1 else f'{values[0]:.1f}'},"
+        style: Any = {"color": "black", "linestyle": "none", "clip_on": False, "zorder": 4}
+        axes.plot(
+            [iteration],
+            [np.mean(values)],
+            marker=marker,
+            fillstyle="none",
+            label=f"{label}\n{split} images",
+            **style,
+        )
 
 
 def _draw_line(
@@ -175,12 +196,13 @@ def _series(
 
 
 def _accuracies(reports: Reports) -> dict[str, dict[int, list[float]]]:
-    """Accuracies by subject and iteration; those that later reports repeat count once."""
+    """Accuracies by subject, with the split where it is named, and iteration; each counts once."""
     found: dict[str, dict[int, dict[Any, float]]] = {}
     for report in reports:
         subject, accuracy = report.get("subject"), report.get("accuracy")
         if isinstance(subject, str) and isinstance(accuracy, float):
-            of_subject = found.setdefault(subject, {})
+            name = f"{subject}_{report['split']}" if "split" in report else subject
+            of_subject = found.setdefault(name, {})
             of_subject.setdefault(_iteration(report), {})[str(report.get("repeat"))] = accuracy
     return {
         subject: {iteration: [*repeats.values()] for iteration, repeats in by_iteration.items()}

@@ -16,7 +16,9 @@ from idm_ray.results.appended import AppendedFile
 
 # By what a report is known: the first of these that it has.
 _PROGRESS: Final = ("iteration",)
-_KEYS: Final = (("pretrained",), ("pushed",), ("subject", "repeat", "iteration"), _PROGRESS)
+_EVALUATED: Final = ("subject", "repeat", "iteration")
+_KEYS: Final = (("pretrained",), ("pushed",), (*_EVALUATED, "split"), _EVALUATED, _PROGRESS)
+_TEXTS: Final = ("subject", "split")
 
 
 class MetricsLog:
@@ -108,7 +110,7 @@ class MetricsLog:
 def _key(report: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Any, ...]]:
     """What a report is about, as names and values; none for a kind that is not known here."""
     for names in _KEYS:
-        if all(isinstance(report.get(name), str if name == "subject" else int) for name in names):
+        if all(isinstance(report.get(name), str if name in _TEXTS else int) for name in names):
             return names, tuple(report[name] for name in names)
     return (), ()
 

@@ -13,7 +13,8 @@ def reports(folder):
 
 def accuracies(folder):
     found = [line for line in reports(folder) if "accuracy" in line]
-    by_job = {(ln["subject"], ln["repeat"], ln["iteration"]): ln["accuracy"] for ln in found}
+    names = ("subject", "repeat", "iteration", "split")
+    by_job = {tuple(line.get(name) for name in names): line["accuracy"] for line in found}
     assert len(by_job) == len(found), "one is told twice"
     return by_job
 

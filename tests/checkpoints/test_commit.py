@@ -47,6 +47,25 @@ def test_a_commit_is_read_as_it_was_written(commit):
     assert Commit.from_json(forged(commit)) == commit
 
 
+def test_a_result_says_what_it_was_tested_on_where_that_is_something_else(commit):
+    before = commit.evaluated
+    more = dataclasses.replace(before[0], split="validation")
+    selecting = dataclasses.replace(commit, evaluated=(*before, more))
+    text = selecting.to_json().encode()
+    assert Commit.from_json(text) == selecting
+    splits = [result.get("split") for result in json.loads(text)["evaluated"]]
+    assert splits == [None] * len(before) + ["validation"]
+    # Without selecting it is what earlier versions wrote.
+    assert "split" not in commit.to_json()
+
+
+def test_a_default_that_is_written_all_the_same_is_damage(commit):
+    def write(content):
+        content["evaluated"][0]["split"] = "eval_split"
+
+    assert "it does not match its SHA-256" in refusal(forged(commit, write))
+
+
 def test_a_commit_knows_what_it_consists_of(commit):
     assert commit.iteration == 10
     assert [file.name for file in commit.files] == [

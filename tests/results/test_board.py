@@ -58,6 +58,15 @@ def test_accuracies_are_told_as_their_mean_when_all_networks_are_tested(begun, t
     assert scalars(tmp_path / "tb") == {"accuracy/condensed": [(4, 0.5)]}
 
 
+def test_accuracies_by_which_an_iterate_is_selected_stand_apart(tmp_path):
+    made = board(tmp_path, networks={("condensed", 4): 1, ("condensed_validation", 4): 1})
+    made.begin("")
+    made.add(evaluated(0, 0.25) | {"split": "validation"})
+    made.add(evaluated(0, 0.5))
+    found = scalars(tmp_path / "tb")
+    assert found == {"accuracy/condensed_validation": [(4, 0.25)], "accuracy/condensed": [(4, 0.5)]}
+
+
 def test_the_config_is_a_block_of_yaml_at_the_begin(begun, tmp_path):
     ((step, value),) = values(tmp_path / "tb", "config/text_summary")
     assert step == 0

@@ -72,6 +72,25 @@ def test_accuracies_of_the_set_are_means_and_its_baselines_have_their_values(tmp
     assert not any("random" in text for text in written)
 
 
+def test_the_selected_iterate_and_the_last_one_stand_apart_from_what_one_is_selected_by(tmp_path):
+    on_validation = {"split": "validation"}
+    reports = [
+        progress(1),
+        *(evaluated("condensed", 0, at, at / 10) | on_validation for at in (1, 2, 3)),
+        progress(3),
+        evaluated("condensed", 0, 2, 0.65),
+        *(evaluated("condensed", repeat, 3, 0.5 + repeat / 5) for repeat in (0, 1)),
+        evaluated("start", 0, 3, 0.25),
+    ]
+    written = texts(tmp_path, reports)
+    assert {"condensed set: 30.0,", "1 network, validation images"} <= {*written}
+    assert {"iteration 2: 65.0,", "iteration 3: 60.0 ± 10.0,", "its own start: 25.0,"} <= {*written}
+    assert written.count("test images") == 3
+    # One that is both is drawn once.
+    both = texts(tmp_path, [r for r in reports if r.get("accuracy") != 0.65])
+    assert [text for text in both if text.startswith("iteration ")] == ["iteration 3: 60.0 ± 10.0,"]
+
+
 def test_one_network_has_no_deviation(tmp_path):
     written = texts(tmp_path, [progress(1), evaluated("condensed", 0, 1, 0.5)])
     assert {"condensed set: 50.0,", "1 network, test images"} <= {*written}

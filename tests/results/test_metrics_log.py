@@ -83,6 +83,7 @@ def test_what_is_reported_once_more_is_left_out(path, reopened):
         {**EVALUATED, "repeat": 1},
         {**EVALUATED, "subject": "start"},
         {**EVALUATED, "iteration": 1},
+        {**EVALUATED, "split": "validation"},
         progress(3),
     ],
 )
@@ -91,6 +92,13 @@ def test_a_report_of_something_else_is_appended(path, other):
     log_all(path, *reports)
     log_all(path, other)
     assert lines(path) == [*reports, other]
+
+
+def test_the_same_network_on_other_images_is_another_report_and_is_known_again(path):
+    on_validation = {**EVALUATED, "split": "validation"}
+    log_all(path, on_validation, EVALUATED)
+    log_all(path, EVALUATED, on_validation)
+    assert lines(path) == [on_validation, EVALUATED]
 
 
 def test_progress_that_does_not_go_beyond_what_is_there_is_left_out(path):
