@@ -285,6 +285,10 @@ class EvalConfig:
     eval_split: Literal["test", "validation"] = "test"
     """Images that all networks are tested on; validation: those that val_fraction holds out."""
 
+    select: Literal["last", "validation"] = "last"
+    """last: the result is the last iterate; validation: beside it, the best of the copies and the
+    last one on the images that val_fraction holds out is kept and tested, too."""
+
     baselines: Literal["on", "off"] = "on"
     """Whether networks are trained on the start and on random real images, too, to compare."""
 
@@ -391,6 +395,27 @@ class RunConfig:
             raise UserError(
                 "eval_split validation needs images held out: expected val_fraction above 0, got "
                 f"{self.data.val_fraction:g}; set val_fraction, such as 0.1, or eval_split test"
+            )
+        if self.evaluation.select == "validation":
+            self._check_selecting()
+
+    def _check_selecting(self) -> None:
+        """Refuse to select an iterate where there is nothing to select by, or to select from."""
+        evaluation = self.evaluation
+        if evaluation.eval_split == "validation":
+            raise UserError(
+                "select validation needs other images to test the selected iterate on: expected "
+                "eval_split test, got validation; leave out eval_split, or set select last"
+            )
+        if not self.data.val_fraction:
+            raise UserError(
+                "select validation needs images held out: expected val_fraction above 0, got "
+                f"{self.data.val_fraction:g}; set val_fraction, such as 0.1, or select last"
+            )
+        if not evaluation.eval_interval and evaluation.eval_at is None:
+            raise UserError(
+                "select validation needs iterates to select from: expected eval_interval or "
+                "eval_at, got neither; set eval_interval, such as 100, or select last"
             )
 
     def flat(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Carries a run out, from wherever it stands to its end, and leaves its folder as it should be."""
 
-import itertools
 import shlex
 import time
 from collections import Counter
@@ -11,12 +10,11 @@ from typing import Any, Protocol
 
 from idm_ray import interruption
 from idm_ray.checkpoints.saving import Saving
-from idm_ray.config import RunConfig
 from idm_ray.errors import DataError, NonFiniteLossError, StorageError
+from idm_ray.evaluation_jobs import best_iterate, candidates, final_jobs, possible_jobs
 from idm_ray.layout import Crew
-from idm_ray.methods.catalog import find_method
 from idm_ray.monitoring import Export, Monitor
-from idm_ray.plan import EvaluationJob, Plan, copy_at
+from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import (
     Advanced,
@@ -28,7 +26,6 @@ from idm_ray.progress import (
     RunnerEvent,
 )
 from idm_ray.report import (
-    SUBJECTS,
     PushLog,
     RateMeter,
     commit_line,
@@ -143,10 +140,17 @@ class Runner(Protocol):
         """Take finished images (N, C, H, W) instead of condensing some."""
 
     def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[RunnerEvent]:
-        """Train and test networks, but for those that have been already."""
+        """Train and test networks, but for those that have been already.
+
+        Those of condensed images are trained on the iterate of their iteration: the last one, or a
+        copy that may be the selected one.
+        """
 
     def write(self, folder: Path, card: Card) -> None:
         """Write the condensed set and its gallery."""
+
+    def write_selected(self, folder: Path, card: Card) -> None:
+        """Write the iterate that the card is of, the selected one, as a set of its own."""
 
     def close(self) -> None:
         """Let go of all resources."""
@@ -242,6 +246,9 @@ class Execution:
             self._board.show(folder.gallery_path, step=summary["iterations"])
             self._board.end()
         replace_card(folder.condensed_path, card)
+        if selected := summary["selected"]:
+            own = make_card(runner.plan, evaluation=selected, iteration=selected["iteration"])
+            replace_card(folder.selected_path, own)
         folder.write_summary(summary)
         folder.hand_over()
         self._saving.folder.remove()
@@ -281,21 +288,37 @@ class Execution:
 
     def _evaluate(self) -> dict[str, list[float]]:
         """Accuracies by subject, in the order of the repeats."""
-        jobs = final_jobs(self._runner.plan.config)
+        config = self._runner.plan.config
         self._monitor.begin_evaluation()
-        self._listener(Started("evaluate", len(jobs)))
-        self._tell(self._runner.evaluate(jobs))
+        self._test(final_jobs(config, self._select_iterate()))
         accuracies: dict[str, list[float]] = {}
-        for job in jobs:
+        for job in final_jobs(config):
             accuracies.setdefault(job.subject, []).append(self._runner.record.evaluated[job])
         return accuracies
+
+    def _select_iterate(self) -> int | None:
+        """Find the iterate that is best on validation images, and keep it; None: nobody asks."""
+        runner, folder = self._runner, self._folder
+        iterates = candidates(runner.plan.config)
+        if not iterates:
+            return None
+        self._test(iterates[max(iterates)])  # the others were on the way
+        best = best_iterate(iterates, runner.record.evaluated)
+        # As the condensed set: safe before the networks that take longest.
+        runner.write_selected(folder.path, make_card(runner.plan, evaluation=None, iteration=best))
+        self._publish()
+        return best
+
+    def _test(self, jobs: Sequence[EvaluationJob]) -> None:
+        self._listener(Started("evaluate", len(jobs)))
+        self._tell(self._runner.evaluate(jobs))
 
     def _begin_board(self) -> None:
         """Start what TensorBoard shows; without it, the run goes on."""
         folder, config = self._folder, self._runner.plan.config
         board = Board(
             folder.board_path,
-            networks=Counter((job.subject, job.iteration) for job in all_jobs(config)),
+            networks=Counter((job.series, job.iteration) for job in possible_jobs(config)),
             past=read_reports(folder.metrics_path),
         )
         told = board.begin(folder.config_path.read_text(encoding="utf-8"))
@@ -362,32 +385,3 @@ class Execution:
             where = f" from iteration {last.iteration}" if last else " from its beginning"
         place = shlex.quote(str(self._folder.place))
         self._say(f"the run goes on{where} with: idm-ray resume {place}")
-
-
-def marks(config: RunConfig) -> dict[int, tuple[EvaluationJob, ...]]:
-    """Evaluations during the run: after which iteration, and which networks."""
-    repeats = config.evaluation.repeats
-    return {iteration: _jobs("condensed", repeats, iteration) for iteration in copy_at(config)}
-
-
-def final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
-    """Networks to train at the end; the longest first, so that they do not finish last."""
-    repeats, iterations = config.evaluation.repeats, config.condense.iterations
-    whole = _jobs("whole", 1 if repeats and config.evaluation.whole_epochs else 0, iterations)
-    subjects: tuple[str, ...] = SUBJECTS[:1]
-    if config.evaluation.baselines == "on":
-        compared = find_method(config.condense.method).compared_with
-        subjects = (*subjects, *(subject for subject in SUBJECTS if subject in compared))
-    return sum((_jobs(subject, repeats, iterations) for subject in subjects), whole)
-
-
-def all_jobs(config: RunConfig) -> frozenset[EvaluationJob]:
-    """Networks to train on the way and at the end."""
-    return frozenset((*itertools.chain(*marks(config).values()), *final_jobs(config)))
-
-
-def _jobs(subject: Any, repeats: int, iteration: int) -> tuple[EvaluationJob, ...]:
-    return tuple(
-        EvaluationJob(subject=subject, repeat=repeat, iteration=iteration)
-        for repeat in range(repeats)
-    )

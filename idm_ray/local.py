@@ -16,6 +16,7 @@ from idm_ray.algorithm.state import Pretrained, VersionKey
 from idm_ray.checkpoints.saving import Saving, Tally
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
+from idm_ray.evaluation_jobs import best_iterate
 from idm_ray.host import num_cores
 from idm_ray.layout import (
     check_numerics,
@@ -41,7 +42,7 @@ from idm_ray.progress import (
     first_reports,
 )
 from idm_ray.results.card import Card
-from idm_ray.results.outcome import write_results
+from idm_ray.results.outcome import write_results, write_selected
 from idm_ray.workers import (
     ClassWorker,
     Images,
@@ -191,15 +192,19 @@ class LocalRunner:
         self._images = images
 
     def evaluate(self, jobs: Sequence[EvaluationJob]) -> Iterator[RunnerEvent]:
-        """Train and test networks on the finished images and on what they are compared with."""
+        """Train and test networks on images of an iteration and on what they are compared with."""
         for job in jobs:
-            yield self._evaluated(job, self._images)
+            yield self._evaluated(job, self._images_of(job.iteration))
             if self._worker is not None:
                 yield from self._committing().keep_results(self._worker.iteration, self._take)
 
     def write(self, folder: Path, card: Card) -> None:
         """Write the condensed set and its gallery into the run's folder."""
         write_results(folder, self._images, card)
+
+    def write_selected(self, folder: Path, card: Card) -> None:
+        """Write the iterate that the card is of into the run's folder."""
+        write_selected(folder, self._images_of(card.iterations), card)
 
     def close(self) -> None:
         """Stop what goes on in the background."""
@@ -232,14 +237,26 @@ class LocalRunner:
         )
 
     def _evaluate_copies(self) -> Iterator[RunnerEvent]:
-        """Evaluate the copies that were made on the way."""
+        """Evaluate the copies that were made on the way, and forget all but the best so far."""
         _, worker = self._started()
-        for iteration in worker.copied:
-            images = gather_images(worker.copies(iteration))
-            for job in self._marks[iteration]:
-                yield self._evaluated(job, images)
-                yield from self._committing().keep(worker.iteration, self._take)
-            worker.forget(iteration)
+        copied = {iteration: self._marks[iteration] for iteration in worker.copied}
+        for iteration, jobs in copied.items():
+            if any(job not in self.record.evaluated for job in jobs):
+                images = gather_images(worker.copies(iteration))
+                for job in jobs:
+                    yield self._evaluated(job, images)
+                    yield from self._committing().keep(worker.iteration, self._take)
+        # The best stays with the groups, and so in every checkpoint, whatever is killed when.
+        best = best_iterate(copied, self.record.evaluated)
+        for iteration in copied:
+            if iteration != best:
+                worker.forget(iteration)
+
+    def _images_of(self, iteration: int) -> Images:
+        """Those of a copy, as it is kept to be selected, or else the finished ones."""
+        if iteration in self.plan.copy_at:
+            return gather_images(self._started()[1].copies(iteration))
+        return self._images
 
     def _evaluated(self, job: EvaluationJob, images: Images) -> Evaluated:
         if job not in self.record.evaluated:

@@ -16,6 +16,7 @@ import numpy as np
 from idm_ray import __version__
 from idm_ray.algorithm.model_queue import ModelQueue
 from idm_ray.algorithm.model_start import draw_start
+from idm_ray.evaluation_jobs import SUBJECTS, best_iterate, candidates, selected_jobs
 from idm_ray.passwords import hide_passwords
 from idm_ray.plan import Plan
 from idm_ray.pretrained import PretrainReport
@@ -24,12 +25,17 @@ from idm_ray.results.card import Card
 from idm_ray.results.run_config import FORMAT
 from idm_ray.storage import shown
 
-# What a condensed set is compared with under the same protocol, and the set itself.
-SUBJECTS = ("condensed", "start", "random")
 
+def make_card(
+    plan: Plan, evaluation: Mapping[str, Any] | None, *, iteration: int | None = None
+) -> Card:
+    """What the condensed set says of itself.
 
-def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
-    """What the condensed set says of itself."""
+    Args:
+        plan: of the run.
+        evaluation: what it is worth; None while nobody knows.
+        iteration: that it comes from; None for the last one.
+    """
     condense, info = plan.config.condense, plan.info
     return Card(
         image_shape=info.image_shape,
@@ -43,7 +49,7 @@ def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
         network=condense.network,
         flips=info.flips,
         seed=condense.seed,
-        iterations=condense.iterations,
+        iterations=condense.iterations if iteration is None else iteration,
         protocol={
             "name": plan.config.evaluation.protocol,
             "epochs": plan.config.evaluation.eval_epochs,
@@ -101,9 +107,27 @@ def summarise(plan: Plan, record: Record, accuracies: Mapping[str, list[float]])
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,
         "evaluation": results["condensed"],
+        "selected": _selected(plan, record, protocol),
         "start": results["start"],
         "random": results["random"],
         "whole": whole and protocol | {"epochs": evaluation.whole_epochs} | statistics(whole),
+    }
+
+
+def _selected(plan: Plan, record: Record, protocol: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the selected iterate is worth, and why it was selected; None where the last is all."""
+    iterates, found = candidates(plan.config), record.evaluated
+    best = best_iterate(iterates, found)
+    if best is None:
+        return None
+    tested = [found[job] for job in selected_jobs(plan.config, best)]
+    return {
+        **protocol,
+        **statistics(tested),
+        "iteration": best,
+        "selected_on": "validation",
+        "validation": statistics([found[job] for job in iterates[best]]),
+        "among": sorted(iterates),
     }
 
 
@@ -125,8 +149,7 @@ def metrics_line(event: Progress | Evaluated, seconds: float) -> dict[str, Any]:
         seconds: since condensing began.
     """
     if isinstance(event, Evaluated):
-        job = dataclasses.asdict(event.job)
-        return {"seconds": round(seconds, 3), **job, "accuracy": event.accuracy}
+        return {"seconds": round(seconds, 3), **event.job.told(), "accuracy": event.accuracy}
     return {
         "iteration": event.iteration,
         "seconds": round(seconds, 3),

@@ -20,10 +20,11 @@ from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
 from idm_ray.data.splits import repeated_start
 from idm_ray.errors import IdmRayError, UserError
-from idm_ray.execution import Execution, Finished, Listener, Runner, marks
+from idm_ray.evaluation_jobs import marks
+from idm_ray.execution import Execution, Finished, Listener, Runner
 from idm_ray.host import memory_bytes
 from idm_ray.layout import check_memory, condensing_work, settle
-from idm_ray.plan import Plan
+from idm_ray.plan import Plan, copy_at
 from idm_ray.progress import Announcement
 from idm_ray.report import provenance
 from idm_ray.results.run_files import holds_run
@@ -301,6 +302,7 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
             f"expected a network without batch norm to condense with, got {config.condense.network}"
             ": choose another, and test the set on this one by idm-ray evaluate --networks"
         )
+    _check_iterates(config)
     check_memory(config, info.image_shape, info.num_classes, memory_bytes())
     held_out = f", {sum(info.val_counts)} validation" if info.val_counts else ""
     notes = [
@@ -324,6 +326,20 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
     if repeating:
         notes.append(Announcement(repeating, warning=True))
     return config, notes
+
+
+def _check_iterates(config: RunConfig) -> None:
+    """Refuse to select an iterate of a run that has no more than its last; see `RunConfig`, too."""
+    if config.evaluation.select == "validation" and not copy_at(config):
+        iterations = config.condense.iterations
+        raise UserError(
+            "select validation needs iterates to select from: expected eval_interval or eval_at "
+            f"below the run's {iterations} iterations, got none; set eval_interval, such as "
+            f"{max(1, iterations // 10)}, or select last"
+            if iterations
+            else f"method {config.condense.method} has no iterates: expected select last, got "
+            "validation; leave it out"
+        )
 
 
 def absolute(config: RunConfig) -> RunConfig:

@@ -14,7 +14,10 @@ from idm_ray.options import config_options
 from idm_ray.showing import keep_result, log_format_option, make_listener, result_options
 
 # What a search decides for its runs.
-_DECIDED = ("local", "eval_split", "eval_interval", "eval_at", "baselines", "whole_epochs")
+_DECIDED = (
+    *("local", "eval_split", "eval_interval", "eval_at", "select"),
+    *("baselines", "whole_epochs"),
+)
 _OF_DRAWING = ("budget", "searcher", "early_stopping")
 _OWN = ("search", "values", "gpus_per_trial", "log", "out", "resume")
 

@@ -35,6 +35,7 @@ _AROUND_ROWS = 8
 
 _ROWS = (
     ("evaluation", "{method}"),
+    ("selected", "{method}, selected iterate"),
     ("start", "its own start"),
     ("random", "random real images"),
     ("whole", "whole data"),
@@ -140,7 +141,8 @@ class Terminal:
         if self._what == "evaluate":
             self._advance(self._done + 1, info)
         else:
-            self._console.print(f"iteration {event.job.iteration}: {info}")
+            on = ", validation images" if event.job.selects else ""
+            self._console.print(f"iteration {event.job.iteration}: {info}{on}")
 
     def _committed(self, event: Committed) -> None:
         """Say what checkpoints take, once: the log of the run has them all."""
@@ -190,15 +192,23 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     table.add_column("trained on")
     for name in (accuracy_heading(summary["evaluation"]), "protocol", "networks", "epochs"):
         table.add_column(name, justify="right")
+    selected = summary.get("selected")  # an earlier version did not have it
     for key, label in _ROWS:
-        if result := summary[key]:
+        if result := summary.get(key):
+            name = label.format(method=find_method(summary["method"]).title)
             table.add_row(
-                label.format(method=find_method(summary["method"]).title),
+                f"{name}, last iterate" if selected and key == "evaluation" else name,
                 accuracy_text(result),
                 result["protocol"],
                 str(result["repeats"]),
                 str(result["epochs"]),
             )
+    if selected:
+        table.caption_justify = "left"
+        table.caption = (
+            f"Iteration {selected['iteration']} is the best of {len(selected['among'])} on "
+            f"validation images: {accuracy_text(selected['validation'])} %."
+        )
     return table
 
 

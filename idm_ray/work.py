@@ -1,6 +1,6 @@
 """What a run has to do, counted from its config; nothing is run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from idm_ray.algorithm.flops import ImageFlops, count_flops
@@ -35,7 +35,7 @@ class Work:
         batch_train: images of each of them.
         lessons: training of each network of evaluation, by its subject.
         subjects: of all networks to evaluate, in their order.
-        test_images: that each of them is tested on.
+        test_images: that each of them is tested on, in the mean.
         flops: per image.
         image_bytes: of a decoded image.
         class_bytes: state of a class: synthetic images and their velocity.
@@ -121,7 +121,7 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
         jobs: all networks to evaluate, during the run and at its end.
     """
     config, info, network = plan.config, plan.info, plan.build_network()
-    condense, queue = config.condense, config.queue
+    condense, queue, jobs = config.condense, config.queue, tuple(jobs)
     image_numbers = info.image_shape[0] * info.image_shape[1] * info.image_shape[2]
     num_tiles = condense.ipc * condense.partition**2
     real = min(condense.batch_real, max(info.train_counts))
@@ -139,7 +139,7 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
         batch_train=queue.batch_train,
         lessons=_lessons(config, info.num_classes, num_train),
         subjects=tuple(job.subject for job in jobs),
-        test_images=num_val if config.evaluation.eval_split == "validation" else num_test,
+        test_images=_test_images(config, jobs, num_val=num_val, num_test=num_test),
         flops=count_flops(network, info.image_shape),
         image_bytes=image_numbers,
         class_bytes=2 * condense.ipc * image_numbers * FLOAT_BYTES,
@@ -148,6 +148,16 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
         snapshot_bytes=condense.num_matched_models * weight_bytes,
         cache_bytes=(num_train + num_val + num_test) * image_numbers,
     )
+
+
+def _test_images(
+    config: RunConfig, jobs: Sequence[EvaluationJob], *, num_val: int, num_test: int
+) -> int:
+    """How many images a network is tested on, in the mean over all of them."""
+    reported = num_val if config.evaluation.eval_split == "validation" else num_test
+    selecting = sum(job.selects for job in jobs)
+    tested = selecting * num_val + (len(jobs) - selecting) * reported
+    return round(tested / len(jobs)) if jobs else reported
 
 
 def queue_length(queue: QueueConfig, iteration: int) -> int:

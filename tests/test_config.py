@@ -24,7 +24,7 @@ method ipc iterations seed network batch_real lambda_reg partition start image_s
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
-protocol repeats eval_epochs eval_interval eval_at eval_split baselines whole_epochs
+protocol repeats eval_epochs eval_interval eval_at eval_split select baselines whole_epochs
 local device precision compile images_per_pass threads actors cpus_per_actor gpus_per_actor
 placement wait_s checkpoint_interval max_failures hang_timeout_s
 """
@@ -78,6 +78,7 @@ OTHERS = {
     "eval_interval": 10,
     "eval_at": "5,15",
     "eval_split": "validation",
+    "select": "validation",
     "baselines": "off",
     "whole_epochs": 4,
     "local": True,
@@ -125,9 +126,10 @@ def test_the_defaults_are_the_paper_s_where_it_has_them():
 
 
 def test_flat_options_come_in_order_and_give_the_same_config_again():
-    config = RunConfig.from_flat(OTHERS)
+    options = OTHERS | {"eval_split": "test"}  # which select excludes
+    config = RunConfig.from_flat(options)
     assert list(config.flat()) == OPTIONS
-    assert config.flat() == OTHERS
+    assert config.flat() == options
     assert RunConfig.from_flat(config.flat()) == config
     assert RunConfig.from_flat(RunConfig().flat()) == RunConfig()
     assert all(value != RunConfig().flat()[name] for name, value in OTHERS.items())
@@ -330,6 +332,29 @@ def test_testing_on_validation_images_needs_some():
     )
     options = {"eval_split": "validation", "val_fraction": 0.1}
     assert RunConfig.from_flat(options).evaluation.eval_split == "validation"
+
+
+SELECTING = {"select": "validation", "val_fraction": 0.1, "eval_interval": 5}
+
+
+def test_an_iterate_is_selected_on_images_that_are_held_out_and_tested_on_others():
+    assert RunConfig.from_flat(SELECTING).evaluation.select == "validation"
+    assert refusal(**SELECTING | {"val_fraction": 0.0}) == (
+        "select validation needs images held out: expected val_fraction above 0, got 0; set "
+        "val_fraction, such as 0.1, or select last"
+    )
+    assert refusal(**SELECTING, eval_split="validation") == (
+        "select validation needs other images to test the selected iterate on: expected eval_split "
+        "test, got validation; leave out eval_split, or set select last"
+    )
+
+
+def test_an_iterate_is_selected_from_copies():
+    assert RunConfig.from_flat(SELECTING | {"eval_interval": 0, "eval_at": "3"})
+    assert refusal(**SELECTING | {"eval_interval": 0}) == (
+        "select validation needs iterates to select from: expected eval_interval or eval_at, got "
+        "neither; set eval_interval, such as 100, or select last"
+    )
 
 
 def test_the_regularization_without_a_queue_is_refused_since_it_would_do_nothing():

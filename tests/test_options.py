@@ -17,7 +17,8 @@ CONDENSE = """
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
 --batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
---protocol --repeats --eval-epochs --eval-interval --eval-at --eval-split --baselines --whole-epochs
+--protocol --repeats --eval-epochs --eval-interval --eval-at --eval-split --select --baselines
+--whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --placement --wait-s --checkpoint-interval --max-failures --hang-timeout-s
 """

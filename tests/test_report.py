@@ -57,6 +57,18 @@ def test_a_line_of_an_evaluation_names_its_job():
     }
 
 
+def test_a_line_of_a_network_that_selects_names_its_images():
+    job = EvaluationJob(subject="condensed", repeat=0, iteration=7, split="validation")
+    assert metrics_line(Evaluated(job=job, accuracy=0.5), 2.0) == {
+        "seconds": 2.0,
+        "subject": "condensed",
+        "repeat": 0,
+        "iteration": 7,
+        "split": "validation",
+        "accuracy": 0.5,
+    }
+
+
 def test_the_rate_counts_real_images_tiles_and_trained_images_since_the_last_report():
     plan, _ = plan_of(ipc=2, partition=2, batch_real=16, num_matched_models=3)
     meter = RateMeter(plan)
@@ -139,6 +151,26 @@ def test_subjects_that_were_not_evaluated_are_none():
     assert [summary[name] for name in ("evaluation", "random", "whole")] == [None] * 3
     assert summary["start"]["mean"] == 0.5
     assert "selected_on" not in summary["start"]
+
+
+def test_the_selected_iterate_has_its_own_figures_and_those_it_was_selected_by():
+    options = {"iterations": 4, "eval_at": "2", "repeats": 2, "val_fraction": 0.2}
+    plan, _ = plan_of(**options, select="validation")
+    on_validation = {2: (0.5, 0.75), 4: (0.5, 0.5)}
+    on_test = {2: (0.25, 0.25), 4: (1.0, 1.0)}  # decides nothing
+    evaluated = {
+        EvaluationJob(subject="condensed", repeat=repeat, iteration=at, split=split): accuracy
+        for split, found in (("validation", on_validation), ("eval_split", on_test))
+        for at, accuracies in found.items()
+        for repeat, accuracy in enumerate(accuracies)
+    }
+    record = Record(seconds=6.0, evaluated=evaluated)
+    selected = summarise(plan, record, {"condensed": [1.0, 1.0]})["selected"]
+    assert (selected["iteration"], selected["among"]) == (2, [2, 4])
+    assert (selected["split"], selected["accuracies"]) == ("test", [0.25, 0.25])
+    assert selected["validation"]["accuracies"] == [0.5, 0.75]
+    assert make_card(plan, selected, iteration=2).iterations == 2
+    assert make_card(plan, None).iterations == 4
 
 
 def test_the_share_of_ray_is_what_the_longest_path_of_computing_leaves():

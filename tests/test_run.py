@@ -81,6 +81,7 @@ def test_the_summary_has_what_was_promised(first):
         "device",
         "precision",
         "evaluation",
+        "selected",
         "start",
         "random",
         "whole",

@@ -205,6 +205,30 @@ def test_accuracies_stand_beside_their_number_and_their_epochs():
     ]
 
 
+def test_the_selected_iterate_stands_beside_the_last_one_and_says_why_it_is_it():
+    selected = result(0.9234, 0.0123, 5, 200) | {
+        "iteration": 400,
+        "validation": result(0.9345, 0.01, 5, 200),
+        "among": [200, 400, 600, 800, 1000],
+    }
+    text = printed(result_table(SUMMARY | {"selected": selected}))
+    assert rows(text)[:3] == [
+        ["IDM, last iterate", "91.2 ± 1.5", "paper", "5", "200"],
+        ["IDM, selected iterate", "92.3 ± 1.2", "paper", "5", "200"],
+        ["its own start", "50.0 ± 2.0", "paper", "3", "200"],
+    ]
+    assert text.splitlines()[-1].strip() == (
+        "Iteration 400 is the best of 5 on validation images: 93.5 ± 1.0 %."
+    )
+    assert printed(result_table(SUMMARY | {"selected": None})) == printed(result_table(SUMMARY))
+
+
+def test_a_copy_that_is_tested_to_be_selected_says_so():
+    job = EvaluationJob(subject="condensed", repeat=0, iteration=3, split="validation")
+    text = shown(Started("condense", 9), Evaluated(job=job, accuracy=0.5))
+    assert text == "iteration 3: condensed 50.0 %, validation images\n"
+
+
 def test_the_table_says_whose_accuracy_it_is():
     of_validation = result(0.5) | {"split": "validation"}
     text = printed(result_table(SUMMARY | {"evaluation": of_validation}))

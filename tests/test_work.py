@@ -2,7 +2,7 @@ import pytest
 
 from idm_ray.algorithm.model_queue import ModelQueue
 from idm_ray.config import QueueConfig, RunConfig
-from idm_ray.execution import final_jobs, marks
+from idm_ray.evaluation_jobs import all_jobs
 from idm_ray.work import Lessons, count_trained, count_work, queue_length
 from tests.making_runs import plan_of
 
@@ -12,8 +12,7 @@ PARAMETERS = (9 * 128 + 128) + 256 + (9 * 128 * 128 + 128) + 256 + (512 * 10 + 1
 
 def work_of(**options):
     plan, _ = plan_of(**options)
-    jobs = sum(marks(plan.config).values(), ()) + final_jobs(plan.config)
-    return count_work(plan, jobs)
+    return count_work(plan, all_jobs(plan.config))
 
 
 @pytest.mark.parametrize(
@@ -93,6 +92,15 @@ def test_images_held_out_are_tested_on_instead_and_kept_in_the_cache_all_the_sam
     assert (work.test_images, work_of(val_fraction=0.2).test_images) == (40, 359)
     assert work.lessons["whole"].images == 160
     assert work.cache_bytes == (200 + 359) * 64
+
+
+def test_networks_that_select_are_counted_on_the_images_that_they_are_tested_on():
+    options = {"val_fraction": 0.2, "repeats": 2, "eval_interval": 1, "baselines": "off"}
+    work = work_of(**options, select="validation")
+    # Two copies and the last iterate; then one of them and the last.
+    assert work.subjects == ("condensed",) * 2 * (3 + 2)
+    tested = 2 * (3 * 40 + 2 * 359)
+    assert len(work.subjects) * work.test_images == pytest.approx(tested, abs=5)
 
 
 def test_no_evaluation_costs_nothing():

@@ -26,10 +26,11 @@ from idm_ray.estimation.costs import (
 )
 from idm_ray.estimation.probe import measure
 from idm_ray.estimation.timing import Timing
-from idm_ray.execution import Listener, final_jobs, marks
+from idm_ray.evaluation_jobs import all_jobs
+from idm_ray.execution import Listener
 from idm_ray.layout import Crew, choose_numerics, condensing_work, cut_groups
 from idm_ray.machine import Capabilities
-from idm_ray.plan import EvaluationJob, Plan
+from idm_ray.plan import Plan
 from idm_ray.progress import Announcement
 from idm_ray.run import describe_numerics, make_runner, resolve
 from idm_ray.scaling import (
@@ -150,7 +151,7 @@ def estimate(
     plan, crew_here, where = _start_and_stop(config, info, listener)
     started_s = time.perf_counter() - began
     listener(Announcement(f"measuring for about {probe_s:g} s, besides first times"))
-    work = count_work(plan, _all_jobs(config))
+    work = count_work(plan, all_jobs(config))
     measured = measure(plan, work, budget_s=probe_s)
     if plan.numerics.device == "cpu" and measured.cpu_share < QUIET_SHARE:
         text = (
@@ -214,11 +215,6 @@ def _start_and_stop(
         return plan, runner.crew, runner.where
     finally:
         runner.close()
-
-
-def _all_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
-    """All networks of evaluation: those during the run, and those at its end."""
-    return sum(marks(config).values(), ()) + final_jobs(config)
 
 
 def _check_scaling(config: RunConfig, info: DatasetInfo, gpus: int) -> None:

@@ -21,18 +21,27 @@ def write_results(folder: Path, images: Images, card: Card) -> None:
         images: (N, C, H, W) normalised, sorted by class.
         card: what the set says of itself.
     """
-    labels = np.repeat(np.arange(len(card.class_names)), card.ipc)
     run = RunFolder(folder)
-    write_condensed(run.condensed_path, images=images, labels=labels, card=card)
+    write_condensed(run.condensed_path, images=images, labels=_labels(card), card=card)
     write_gallery(
         run.gallery_path,
         images=images,
-        labels=labels,
+        labels=_labels(card),
         class_names=card.class_names,
         mean=card.mean,
         std=card.std,
         title=title_of(card),
     )
+
+
+def write_selected(folder: Path, images: Images, card: Card) -> None:
+    """Write the selected iterate beside the condensed set; arguments as for `write_results`."""
+    path = RunFolder(folder).selected_path
+    write_condensed(path, images=images, labels=_labels(card), card=card)
+
+
+def _labels(card: Card) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.repeat(np.arange(len(card.class_names)), card.ipc)
 
 
 def title_of(card: Card) -> str:

@@ -16,6 +16,7 @@ FILES: Final = (
     "gallery.png",
     "curves.png",
     "report.html",
+    "selected.parquet",
     "condensed.parquet",
     "config.yaml",
 )

@@ -186,6 +186,11 @@ class RunFolder:
         return self.path / "condensed.parquet"
 
     @property
+    def selected_path(self) -> Path:
+        """The iterate that is best on validation images, where one is selected."""
+        return self.path / "selected.parquet"
+
+    @property
     def metrics_path(self) -> Path:
         """One JSON line for each report."""
         return self.path / "metrics.jsonl"

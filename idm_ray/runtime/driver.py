@@ -90,6 +90,7 @@ class RayRunner:
         self._copies = Copies(marks, self._evaluations, pauses=host is not None)
         self._failures = Failures(config.machine.max_failures)
         self._images: Any = None
+        self._iterates: dict[int, Any] = {}
         self._pretrained: dict[int, Any] = {}
         self._loaded: Loaded | None = None
         self._logs = ""
@@ -180,13 +181,23 @@ class RayRunner:
         known = [job for job in jobs if job in self.record.evaluated]
         for job in known:
             yield Evaluated(job=job, accuracy=self.record.evaluated[job])
-        self._evaluations.submit([job for job in jobs if job not in known], self._images)
+        left = [job for job in jobs if job not in known]
+        for iteration in dict.fromkeys(job.iteration for job in left):
+            of_iterate = [job for job in left if job.iteration == iteration]
+            self._evaluations.submit(of_iterate, self._images_of(iteration))
         yield from self._results()
 
     def write(self, folder: Path, card: Card) -> None:
         """Write the condensed set and its gallery from a task beside this process."""
         task = beside_the_driver(actors.write_results)
         fetch(task.remote(folder.absolute(), self._images, card))
+
+    def write_selected(self, folder: Path, card: Card) -> None:
+        """Write the iterate that the card is of from a task beside this process."""
+        images = self._images_of(card.iterations)
+        self._iterates = {card.iterations: images}  # the others are not needed any more
+        task = beside_the_driver(actors.write_selected)
+        fetch(task.remote(folder.absolute(), images, card))
 
     def close(self) -> None:
         """End everything of this run that still runs; again is harmless."""
@@ -200,6 +211,10 @@ class RayRunner:
     def _networks(self) -> list[Any]:
         """References to the pretrained set."""
         return [self._pretrained[member] for member in sorted(self._pretrained)]
+
+    def _images_of(self, iteration: int) -> Any:
+        """Reference to a copy, as it is kept to be selected, or else to the finished images."""
+        return self._iterates[iteration] if iteration in self.plan.copy_at else self._images
 
     def _iterate(self, began: float) -> Generator[RunnerEvent, None, bool]:
         """Go through the iterations; whether all are finished, or there is room to grow."""
@@ -238,6 +253,8 @@ class RayRunner:
     def _end(self, began: float) -> Iterator[RunnerEvent]:
         """What the actors still have to give when all iterations are finished."""
         self._hand_copies_on(self.plan.config.condense.iterations)
+        if self.plan.config.evaluation.select == "validation":
+            self._iterates = self._copies.to_select_from(self._team)
         images, peak = self._team.fetch_images()
         self._images, are_there = gathered(images)
         fetch(are_there)

@@ -59,6 +59,11 @@ class Evaluations:
         """What is being evaluated."""
         return {job for job, _ in self._jobs.values()}
 
+    @property
+    def images(self) -> dict[int, Any]:
+        """References to the images that are being evaluated, by their iteration."""
+        return {job.iteration: images for job, images in self._jobs.values()}
+
     def finished(self, *, wait_for: bool) -> Iterator[Evaluated | LostEvaluation]:
         """Results that are there, or all that are still to come, and those that were lost."""
         while self._jobs:

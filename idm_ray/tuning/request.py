@@ -25,6 +25,7 @@ DECIDED: Final[Mapping[str, Any]] = {
     "eval_split": "validation",
     "eval_interval": 0,
     "eval_at": None,
+    "select": "last",
     "baselines": "off",
     "whole_epochs": 0,
     "local": False,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.execution import Event, marks
+from idm_ray.evaluation_jobs import marks
+from idm_ray.execution import Event
 from idm_ray.progress import Evaluated
 from idm_ray.run import condense_with
 from idm_ray.searches.job import METRIC, TIME, Job, Tell
