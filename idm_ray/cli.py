@@ -12,6 +12,7 @@ import click
 
 from idm_ray import __version__, interruption
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
+from idm_ray.compare_command import compare_options, run_compare
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
 from idm_ray.errors import UserError
@@ -296,6 +297,17 @@ def tune(config_file: Path | None, **given: Any) -> None:
     settings that are best are tested on the test images, once, at the end.
     """
     run_search(config_file, given)
+
+
+@cli.command(cls=GroupedCommand)
+@compare_options
+def compare(config_file: Path | None, **given: Any) -> None:
+    """Make the sets of several methods, train the same networks on each, and print the table.
+
+    What --out holds already is not computed again: the same command goes on where it was
+    interrupted, and one that asks for more adds to the table.
+    """
+    run_compare(config_file, given)
 
 
 @cli.command(cls=GroupedCommand)

@@ -10,6 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from idm_ray.bench.compare import Comparison, Result
+from idm_ray.comparison.cells import Cell, gain, mean_of
+from idm_ray.comparison.layout import Grid, grids, title_of
+from idm_ray.comparison.work import Compared
 from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
@@ -225,6 +228,57 @@ def orchestration_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         )
     table.caption = "wall: elapsed; driver, queue, one class actor: processor time"
     return table
+
+
+def comparison_tables(compared: Compared) -> Iterator[Table | str]:
+    """Accuracies like Table 1 of the paper, what each cell took, and what could not be made."""
+    for grid in grids(compared.data, compared.cells):
+        yield _grid_table(grid)
+    yield _costs_table(compared.cells)
+    for cell in compared.cells:
+        for seed, cause in cell.failed.items():
+            yield f"{title_of(cell.method)}, {cell.ipc} per class, seed {seed} failed: {cause}"
+    yield f"results.json, results.csv, table.md and table.tex in {compared.folder}"
+
+
+def _grid_table(grid: Grid) -> Table:
+    table = Table(title=escape(grid.title), title_justify="left", min_width=len(grid.title))
+    for n, name in enumerate(grid.header):
+        table.add_column(escape(name), justify="right" if n else "left")
+    for number, (name, *texts) in enumerate(grid.rows):
+        cells = [
+            f"[bold]{text}[/bold]" if best == number else text
+            for text, best in zip(texts, grid.best, strict=True)
+        ]
+        table.add_row(escape(name), *cells)
+    table.caption = "mean ± population deviation (networks); the best of each column is bold"
+    table.caption_justify = "left"
+    return table
+
+
+def _costs_table(cells: Sequence[Cell]) -> Table:
+    """What the cells took, and how far they are above random images."""
+    table = Table(title="what each took", title_justify="left")
+    table.add_column("method")
+    names = ["per class", "above random", "iterations", "making", "training", "memory"]
+    has_networks = len({cell.evaluated_on for cell in cells}) > 1
+    for name in (["trained"] if has_networks else []) + names:
+        table.add_column(name, justify="right")
+    for cell in cells:
+        network = [escape(cell.evaluated_on)] if has_networks else []
+        table.add_row(title_of(cell.method), *network, *_costs(cell, cells))
+    return table
+
+
+def _costs(cell: Cell, cells: Sequence[Cell]) -> Iterator[str]:
+    above, took = gain(cell, cells), mean_of(made.seconds for made in cell.made)
+    peak = max((made.peak_memory_bytes for made in cell.made), default=0)
+    yield str(cell.ipc or "all")
+    yield "-" if above is None or cell.method == "random" else f"{100 * above:+.1f}"
+    yield str(cell.made[0].iterations or "-") if cell.made else "-"
+    yield "-" if took is None else duration_text(took)
+    yield duration_text(cell.evaluate_seconds) if cell.all_accuracies else "-"
+    yield rich.filesize.decimal(peak) if peak else "-"
 
 
 def searches_table(searches: Sequence[Listed]) -> Table:
