@@ -47,7 +47,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
 
 def analysis_table(analysis: Analysis) -> Table:
     """Consistency ratios, a row for each k and a column for each set."""
-    title = f"consistency ratio, %: real neighbours of the sample's class, {analysis.data}"
+    title = f"consistency ratio, %: real neighbours of the sample's class, {analysis.data_name}"
     table = Table(title=escape(title), title_justify="left", min_width=len(title))
     table.add_column("k", justify="right")
     for name in analysis.sets:

@@ -11,7 +11,7 @@ from idm_ray.analysis.measuring import Measured, measure
 from idm_ray.analysis.sets import NamedSet, check_fit, common_network, read_sets
 from idm_ray.analysis.settings import DEFAULT_EPOCHS, DEFAULT_K, OPTIONS
 from idm_ray.building import can_be_matched
-from idm_ray.checks import refuse_unknown, wrong
+from idm_ray.checks import at_least, is_utf8, refuse_unknown, wrong
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.errors import UserError
@@ -54,6 +54,7 @@ class Analysis:
 
     Attributes:
         data: the source of the real images, without a password.
+        data_name: its short name.
         data_fingerprint: of the images.
         space: in which distances are measured.
         k: numbers of neighbours, ascending.
@@ -64,6 +65,7 @@ class Analysis:
     """
 
     data: str
+    data_name: str
     data_fingerprint: str
     space: FeatureSpace
     k: tuple[int, ...]
@@ -115,11 +117,12 @@ def analyse(
     """
     given = plain_values({"data": data, **options})
     refuse_unknown(given, OPTIONS)
-    _check_own(k, feature_epochs)
+    paths = [files] if isinstance(files, str | os.PathLike) else [*files]
+    _check_own([*paths, *([] if out is None else [out])], k, feature_epochs)
     place = None if out is None else Location.at(out)
     if place is not None:
         check_place(place, overwrite=overwrite)
-    sets = read_sets([files] if isinstance(files, str | os.PathLike) else files)
+    sets = read_sets(paths)
     given["network"] = network or common_network(sets)
     info = open_dataset(RunConfig.from_flat(given).data).info
     check_fit(sets, info)
@@ -135,6 +138,7 @@ def analyse(
         runner.close()
     found = Analysis(
         data=shown(data),
+        data_name=info.name,
         data_fingerprint=info.fingerprint,
         space=measured.space,
         k=ks,
@@ -148,15 +152,18 @@ def analyse(
     return found
 
 
-def _check_own(k: Sequence[int], feature_epochs: int) -> None:
+def _check_own(
+    paths: Sequence[str | os.PathLike[str]], k: Sequence[int], feature_epochs: int
+) -> None:
     """Check what `analyse` takes beside the config's options."""
-    for number in (*k, feature_epochs):
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise wrong("k and feature_epochs", number, "whole numbers")
-    if any(number < 1 for number in k):
-        raise wrong("k", min(k), "at least 1")
-    if feature_epochs < 0:
-        raise wrong("feature_epochs", feature_epochs, "at least 0")
+    for path in (os.fspath(path) for path in paths):
+        if not path or not is_utf8(path):
+            raise UserError(f"expected paths in UTF-8, got {path!r}; rename the file or folder")
+    for name, least, numbers in (("k", 1, k), ("feature_epochs", 0, [feature_epochs])):
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise wrong(name, number, "a whole number")
+            at_least(name, number, least)
 
 
 def _neighbours(k: Sequence[int], info: DatasetInfo) -> tuple[int, ...]:

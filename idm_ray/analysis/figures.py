@@ -5,6 +5,7 @@ Importing this module imports matplotlib, which takes a third of a second.
 
 import os
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -71,7 +72,7 @@ def write_consistency_figure(stem: str | os.PathLike[str], found: "Analysis") ->
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, place: f"{value:g}")
         axes.grid(axis="y", color=LIGHT)
-        title = textwrap.fill(f"{found.data}, features of {found.space}", _TITLE_LETTERS)
+        title = textwrap.fill(f"{found.data_name}, features of {found.space}", _TITLE_LETTERS)
         axes.set_title(title, fontsize="medium", loc="left", parse_math=False)
         # Below the axes, where it hides no data.
         figure.legend(loc="outside lower center", ncols=2)
@@ -109,7 +110,7 @@ def write_features_figure(
             if label < len(shown):
                 _draw_class(axes, projection.real, projection.sets[place], label)
                 _frame(axes, projection)
-                axes.set_title(_cut(shown[label]), fontsize="small", parse_math=False)
+                axes.set_title(_plain(shown[label]), fontsize="small", parse_math=False)
             else:
                 axes.set_axis_off()
         text = textwrap.fill(
@@ -144,10 +145,15 @@ def _frame(axes: Axes, projection: Projection) -> None:
     axes.set_yticks([])
 
 
-def _cut(name: str, longest: int = 24) -> str:
+def _plain(name: str, longest: int = 24) -> str:
+    """A class's name as far as it fits; what is no letter of any script would break the line."""
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
     return name if len(name) <= longest else f"{name[: longest - 3]}..."
 
 
 def _save(figure: Figure, stem: str | os.PathLike[str]) -> None:
-    for suffix in SUFFIXES:
-        save_figure(figure, Path(f"{os.fspath(stem)}{suffix}"))
+    with warnings.catch_warnings():
+        # Letters that the font lacks are drawn as boxes, as in the gallery.
+        warnings.filterwarnings("ignore", message="Glyph")
+        for suffix in SUFFIXES:
+            save_figure(figure, Path(f"{os.fspath(stem)}{suffix}"))

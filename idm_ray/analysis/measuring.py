@@ -74,16 +74,7 @@ def measure(
     neighbours = torch.from_numpy(labels)[nearest.indices().cpu()]
     of_sets = neighbours.split([len(own) for _, own in samples])
     return Measured(
-        space=FeatureSpace(
-            network=plan.config.condense.network,
-            epochs=epochs,
-            training_images=len(labels),
-            test_accuracy=tested,
-            split=plan.config.evaluation.eval_split,
-            num_features=pictured.shape[1],
-            precision=plan.numerics.precision,
-            seed=plan.config.condense.seed,
-        ),
+        space=_space_of(plan, epochs, tested, pictured.shape[1]),
         ratios=tuple(
             consistency_ratios(near, own.cpu(), ks)
             for near, (_, own) in zip(of_sets, samples, strict=True)
@@ -94,6 +85,19 @@ def measure(
             labels[shown],
             [(features.cpu().numpy(), own.cpu().numpy()) for features, own in samples],
         ),
+    )
+
+
+def _space_of(plan: Plan, epochs: int, tested: float, num_features: int) -> FeatureSpace:
+    return FeatureSpace(
+        network=plan.config.condense.network,
+        epochs=epochs,
+        training_images=sum(plan.info.train_counts),
+        test_accuracy=tested,
+        split=plan.config.evaluation.eval_split,
+        num_features=num_features,
+        precision=plan.numerics.precision,
+        seed=plan.config.condense.seed,
     )
 
 

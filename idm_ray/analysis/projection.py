@@ -57,7 +57,8 @@ def project(
     """
     # For many numbers scikit-learn takes a randomized method, drawn from this state: the same
     # features give the same plane.
-    pca = PCA(n_components=2, random_state=0).fit(real)
+    with np.errstate(invalid="ignore"):  # shares of nothing, where all features are alike
+        pca = PCA(n_components=2, random_state=0).fit(real)
     first, second = (float(share) for share in np.nan_to_num(pca.explained_variance_ratio_))
 
     def placed(features: Features, labels: Labels) -> Points:
