@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from idm_ray import __version__, interruption
+from idm_ray.analysis_command import analysis_options, run_analysis
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
 from idm_ray.compare_command import compare_options, run_compare
 from idm_ray.config import DataConfig, MachineConfig, option_names
@@ -142,6 +143,17 @@ def evaluate(file: str, networks: str | None, data: str | None, **given: Any) ->
         terminal.close()
     terminal.show(evaluation_table(found))
     keep_result(dataclasses.asdict(found))
+
+
+@cli.command(cls=GroupedCommand)
+@analysis_options
+def analyse(**given: Any) -> None:
+    """Compare the features of condensed sets with those of the real images they were made of.
+
+    For each synthetic image, or each of its tiles: how many of the k nearest real training images
+    have its class. Each FILE is a path or a URI, as for `evaluate`.
+    """
+    run_analysis(given)
 
 
 @cli.command(cls=GroupedCommand)

@@ -1,4 +1,4 @@
-"""What the commands found, as tables: of an evaluation, a bench, an estimate."""
+"""What the commands found, as tables: of an evaluation, an analysis, a bench, an estimate."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ import rich.filesize
 from rich.markup import escape
 from rich.table import Table
 
+from idm_ray.analysis.analyse import Analysis
 from idm_ray.bench.compare import Comparison, Result
 from idm_ray.comparison.cells import Cell, gain, mean_of
 from idm_ray.comparison.layout import Grid, grids, title_of
@@ -44,6 +45,24 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     for network, result in evaluation.networks.items():
         told = (result["protocol"], str(result["repeats"]), str(result["epochs"]))
         table.add_row(network, accuracy_text(result), *told)
+    return table
+
+
+def analysis_table(analysis: Analysis) -> Table:
+    """Consistency ratios, a row for each k and a column for each set."""
+    title = f"consistency ratio, %: real neighbours of the sample's class, {analysis.data_name}"
+    table = Table(title=escape(title), title_justify="left", min_width=len(title))
+    table.add_column("k", justify="right")
+    for name in analysis.sets:
+        table.add_column(escape(name), justify="right")
+    for place, k in enumerate(analysis.k):
+        ratios = [one.ratios[place] for one in analysis.sets.values()]
+        table.add_row(str(k), *(f"{100 * ratio:.1f}" for ratio in ratios))
+    table.caption = escape(
+        f"Chance: {100 * analysis.chance:.3g}. Features: {analysis.space}. Written to "
+        f"{analysis.out}."
+    )
+    table.caption_justify = "left"
     return table
 
 
