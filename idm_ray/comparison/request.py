@@ -32,11 +32,13 @@ DECIDED: Final = (
 SHARED: Final = tuple(name for name in option_names() if name not in DECIDED)
 """Options of a run that all sets of a comparison share."""
 
-_SEEDS: Final = "seeds"
-
+_ALL: Final = "all"
+"""Stands for every method in an override."""
+_COUNTS: Final = ("seeds", "repeats")
+"""What an override may set beside options of runs."""
 _OVERRIDABLE: Final = (
     *(name for name in SHARED if name not in {f.name for f in dataclasses.fields(DataConfig)}),
-    _SEEDS,
+    *_COUNTS,
 )
 """What may be different for one method: the images are the same for all."""
 
@@ -50,6 +52,7 @@ class SetRequest:
         ipc: images per class.
         network: to condense with; auto: the recipe's.
         seed: of the run.
+        repeats: networks to train on it; None: as the protocol has it.
         options: more of the run, as far as the method has them.
     """
 
@@ -57,6 +60,7 @@ class SetRequest:
     ipc: int
     network: str
     seed: int
+    repeats: int | None
     options: Mapping[str, Any]
 
     @property
@@ -86,8 +90,8 @@ class Request:
         eval_epochs: of each; None: as the protocol has it.
         whole_epochs: of the network that is trained on all real images.
         options: of all runs, by flat names.
-        overrides: other options for one method, by its name, or for one cell, by METHOD:IPC;
-            `seeds` may be among them.
+        overrides: other options for one method, by its name, or for one cell, by METHOD:IPC; `all`
+            is every method, and `seeds` and `repeats` may be among the options.
     """
 
     methods: tuple[str, ...]
@@ -122,7 +126,7 @@ class Request:
 
     def _check_override(self, key: str, options: Mapping[str, Any]) -> None:
         method, colon, ipc = key.partition(":")
-        refuse_unknown([method], METHODS, what="method")
+        refuse_unknown([method], (*METHODS, _ALL), what="method")
         if colon and not (ipc.isdecimal() and int(ipc) in self.ipcs):
             found = ", ".join(map(str, self.ipcs))
             raise UserError(
@@ -130,14 +134,15 @@ class Request:
                 f"write {method} for all of them"
             )
         refuse_unknown(options, _OVERRIDABLE)
-        unused = [name for name in options if name in find_method(method).unused]
+        unused = [name for name in options if name in _unused(method)]
         if unused:
             raise UserError(
                 f"override {key} sets {unused[0]}, which method {method} does not have; leave it "
                 "out"
             )
-        if not isinstance(options.get(_SEEDS, 1), int) or options.get(_SEEDS, 1) < 1:
-            raise wrong(f"{key}.{_SEEDS}", options[_SEEDS], "a whole number of at least 1")
+        for name in _COUNTS:
+            if not isinstance(options.get(name, 1), int) or options.get(name, 1) < 1:
+                raise wrong(f"{key}.{name}", options[name], "a whole number of at least 1")
 
     @property
     def has_whole(self) -> bool:
@@ -151,16 +156,26 @@ class Request:
                 continue
             for ipc in self.ipcs:
                 given = self._given(method, ipc)
-                seeds = given.pop(_SEEDS, self.seeds)
+                seeds = given.pop("seeds", self.seeds)
+                repeats = given.pop("repeats", self.repeats)
                 for network in self.condense_networks:
                     for seed in range(seeds):
                         yield SetRequest(
-                            method=method, ipc=ipc, network=network, seed=seed, options=given
+                            method=method,
+                            ipc=ipc,
+                            network=network,
+                            seed=seed,
+                            repeats=repeats,
+                            options=given,
                         )
 
-    def evaluation(self) -> dict[str, Any]:
-        """Options of `idm_ray.evaluate` for every set."""
-        told = {"repeats": self.repeats, "eval_epochs": self.eval_epochs}
+    def evaluation(self, repeats: int | None = None) -> dict[str, Any]:
+        """Options of `idm_ray.evaluate` for a set.
+
+        Args:
+            repeats: networks to train on it; None: as the protocol has it.
+        """
+        told = {"repeats": repeats, "eval_epochs": self.eval_epochs}
         given = {name: value for name, value in told.items() if value is not None}
         where = {f.name for part in (DataConfig, MachineConfig) for f in dataclasses.fields(part)}
         shared = {n: v for n, v in self.options.items() if n in where and n != "data"}
@@ -168,12 +183,14 @@ class Request:
 
     def _given(self, method: str, ipc: int) -> dict[str, Any]:
         """Options for a method's runs that it has, the more special ones over the others."""
-        unused = find_method(method).unused
-        shared = {name: value for name, value in self.options.items() if name not in unused}
-        special = (self.overrides.get(key, {}) for key in (method, f"{method}:{ipc}"))
-        for options in special:
-            shared |= options
-        return shared
+        given = dict(self.options)
+        for key in (_ALL, method, f"{_ALL}:{ipc}", f"{method}:{ipc}"):
+            given |= self.overrides.get(key, {})
+        return {name: value for name, value in given.items() if name not in _unused(method)}
+
+
+def _unused(method: str) -> tuple[str, ...]:
+    return () if method == _ALL else find_method(method).unused
 
 
 def parse_overrides(
@@ -199,8 +216,14 @@ def parse_overrides(
             )
         option = option.strip().replace("-", "_")
         refuse_unknown([option], _OVERRIDABLE)
-        as_int = option == _SEEDS and value.strip().isdecimal()
+        is_count = option in _COUNTS and value.strip().isdecimal()
         found.setdefault(key.strip(), {})[option] = (
-            int(value) if as_int else convert(option, value.strip())
+            int(value) if is_count else _converted(key, option, value.strip(), convert)
         )
     return found
+
+
+def _converted(key: str, option: str, text: str, convert: Callable[[str, str], Any]) -> Any:
+    if option in _COUNTS:
+        raise wrong(f"{key}.{option}", text, "a whole number of at least 1")
+    return convert(option, text)

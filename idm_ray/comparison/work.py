@@ -190,7 +190,7 @@ class Comparison:
 
     def _examine(self, one: _Set, network: str) -> None:
         """Train and test the networks of a set that are missing."""
-        asked = self._request.evaluation()
+        asked = self._request.evaluation(one.asked.repeats)
         prepared = prepare(
             self._place(one).address,
             one.config.data.data,

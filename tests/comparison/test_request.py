@@ -81,8 +81,31 @@ def test_the_protocol_says_networks_and_epochs_unless_somebody_else_does():
         "repeats": 5,
         "eval_epochs": 300,
     }
-    own = request(protocol="dc", repeats=2).evaluation()
-    assert (own["repeats"], own["eval_epochs"]) == (2, 300)
+    own = request(protocol="dc", eval_epochs=7).evaluation(2)
+    assert (own["repeats"], own["eval_epochs"]) == (2, 7)
+
+
+def test_an_override_for_all_comes_before_that_of_a_method_and_a_cell_before_a_row():
+    overrides = {
+        "all": {"iterations": 2, "repeats": 4},
+        "all:10": {"repeats": 1, "lr_img": 0.1},
+        "idm": {"iterations": 3},
+        "idm:10": {"lr_img": 0.3},
+    }
+    made = list(request(methods=("random", "dm", "idm"), ipcs=(1, 10), overrides=overrides).sets())
+    assert [(one.method, one.ipc, dict(one.options), one.repeats) for one in made] == [
+        ("random", 1, {}, 4),
+        ("random", 10, {}, 1),
+        ("dm", 1, {"iterations": 2}, 4),
+        ("dm", 10, {"iterations": 2, "lr_img": 0.1}, 1),
+        ("idm", 1, {"iterations": 3}, 4),
+        ("idm", 10, {"iterations": 3, "lr_img": 0.3}, 1),
+    ]
+
+
+def test_repeats_are_those_of_the_comparison_unless_overridden():
+    made = request(repeats=2, overrides={"idm": {"repeats": 3}}).sets()
+    assert [one.repeats for one in made] == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -109,13 +132,19 @@ def test_the_protocol_says_networks_and_epochs_unless_somebody_else_does():
             {"overrides": {"idm": {"seeds": 0}}},
             "idm.seeds must be a whole number of at least 1, got 0",
         ),
+        (
+            {"overrides": {"all:1": {"repeats": "x"}}},
+            "all:1.repeats must be a whole number of at least 1, got 'x'",
+        ),
     ],
 )
 def test_what_cannot_be_asked_is_refused(fields, message):
     assert refusal(**fields) == message
 
 
-@pytest.mark.parametrize("option", ["size", "classes", "limit_per_class", "repeats", "protocol"])
+@pytest.mark.parametrize(
+    "option", ["size", "classes", "limit_per_class", "eval_epochs", "protocol"]
+)
 def test_an_override_changes_neither_images_nor_evaluation(option):
     assert refusal(overrides={"idm": {option: 1}}).startswith(f"unknown option {option!r}")
 
