@@ -71,7 +71,7 @@ class QueueWorkerReport:
     data: DataReport = field(default_factory=DataReport)
 
 
-def _prepare_process(numerics: Numerics) -> None:
+def prepare_process(numerics: Numerics) -> None:
     """Settings of torch that hold for the whole process."""
     torch.set_num_threads(numerics.threads)
     keep_freed_memory()
@@ -85,7 +85,7 @@ def _prepare_process(numerics: Numerics) -> None:
 
 def pretrain(plan: Plan, member: int) -> tuple[Pretrained, PretrainReport]:
     """One network of the set that the queue's models start from, and what is told of it."""
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     return pretrained_network(plan, member)
 
 
@@ -101,7 +101,7 @@ class QueueWorker:
     def __init__(
         self, plan: Plan, *pretrained: Pretrained, saved: SavedQueue | None = None
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
         self._real.fill_cache()
         self._server = ModelServer(
@@ -218,7 +218,7 @@ class ClassWorker:
         groups: Sequence[int],
         saved: Mapping[int, GroupState] = MappingProxyType({}),
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
         network = FlatNetwork(plan.build_network(), plan.numerics).freeze()
         self._groups = {g: self._make_group(plan, plan.groups[g], network) for g in groups}
@@ -305,7 +305,7 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
     Returns:
         Accuracy on the test images, a fraction.
     """
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     with RealImages(plan) as real:
         images = training_images(plan, job, real, condensed)
         return accuracy(train_network(plan, job, images), real.test_batches())
