@@ -14,6 +14,7 @@ from idm_ray.bench.compare import Comparison, Result
 from idm_ray.comparison.cells import Cell, gain, mean_of
 from idm_ray.comparison.layout import Grid, grids, title_of
 from idm_ray.comparison.work import Compared
+from idm_ray.continual.outcome import Learned, Point
 from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
@@ -298,6 +299,31 @@ def _costs(cell: Cell, cells: Sequence[Cell]) -> Iterator[str]:
     yield "-" if took is None else duration_text(took)
     yield duration_text(cell.evaluate_seconds) if cell.all_accuracies else "-"
     yield rich.filesize.decimal(peak) if peak else "-"
+
+
+def learned_table(learned: Learned) -> Table:
+    """Accuracy by classes so far and method, with what is behind it and what it took."""
+    table = Table(title=escape(learned.title), title_justify="left", min_width=len(learned.title))
+    methods = learned.schedule.course.methods
+    table.add_column("classes so far", justify="right")
+    for method in methods:
+        table.add_column(method, justify="right")
+    curves = [learned.curve(method) for method in methods]
+    for seen, *points in zip(learned.schedule.seen, *curves, strict=True):
+        table.add_row(str(seen), *map(_point_text, points))
+    table.add_section()
+    table.add_row("time", *(duration_text(learned.condensing_s[method]) for method in methods))
+    table.caption_justify = "left"
+    table.caption = escape(
+        f"{learned.protocol['split']} accuracy, %: {learned.behind}. Time is that of the memories; "
+        f"all networks took {duration_text(learned.training_s)}."
+    )
+    return table
+
+
+def _point_text(point: Point) -> str:
+    repeats = len(point.accuracies)
+    return accuracy_text({"mean": point.mean, "std": point.std, "repeats": repeats})
 
 
 def searches_table(searches: Sequence[Listed]) -> Table:
