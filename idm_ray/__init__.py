@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from idm_ray.evaluation import evaluate as evaluate
     from idm_ray.formats.export import export as export
     from idm_ray.formats.opening import load as load
+    from idm_ray.page.writing import write_report as write_report
     from idm_ray.run import condense as condense
     from idm_ray.run import resume as resume
     from idm_ray.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["condense", "estimate", "evaluate", "export", "load", "resume", "tune"]
+__all__ = ["condense", "estimate", "evaluate", "export", "load", "resume", "tune", "write_report"]
 
 _HOMES = {
     "condense": "idm_ray.run",
@@ -26,6 +27,7 @@ _HOMES = {
     "load": "idm_ray.formats.opening",
     "resume": "idm_ray.run",
     "tune": "idm_ray.tuning.tune",
+    "write_report": "idm_ray.page.writing",
 }
 
 
