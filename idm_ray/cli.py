@@ -173,9 +173,12 @@ def export(file: str, **options: Any) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace an earlier page in --out.")
 @click.option("--data", help="Where the images that a run was made of are now. [where they were]")
 @click.option(
-    "--neighbours/--no-neighbours",
+    "--no-neighbours",
+    "neighbours",
+    is_flag=True,
+    flag_value=False,
     default=True,
-    help="Whether a run's images stand beside the nearest training images. [they do]",
+    help="Do not open the data of a run to show the training images nearest to its own.",
 )
 @result_options
 def report(folder: str, **options: Any) -> None:

@@ -13,7 +13,7 @@ from idm_ray.page.plots import draw_by_ipc
 from idm_ray.page.texts import (
     accuracy_cell,
     bytes_text,
-    percent,
+    percent_text,
     plural,
     share_text,
 )
@@ -214,7 +214,7 @@ def _lead(found: Comparison) -> str:
     ipcs = _ipcs(found.cells)
     most = {ipc: _best([cell for cell in found.cells if cell.ipc == ipc]) for ipc in ipcs}
     told = [
-        f"{best.method} with {percent(best.mean)} % at {ipc} per class"
+        f"{best.method} with {percent_text(best.mean)} at {ipc} per class"
         for ipc, best in most.items()
         if best is not None and best.mean is not None
     ]

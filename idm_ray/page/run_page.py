@@ -1,5 +1,6 @@
 """What the page of a run says, from the files of its folder."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,7 @@ from idm_ray.page.gallery import Shown, make_gallery
 from idm_ray.page.making import made_of, use_of
 from idm_ray.page.neighbours import Found, find_neighbours
 from idm_ray.page.plots import draw_run
-from idm_ray.page.texts import Result, bytes_text, percent, plural, share_text, spread_text
+from idm_ray.page.texts import Result, bytes_text, percent_text, plural, share_text, spread_text
 from idm_ray.results.curves import Reports
 from idm_ray.results.metrics_log import is_progress, parse_reports
 from idm_ray.results.run_config import parse_config
@@ -157,7 +158,7 @@ def _unfinished(run: _Run) -> list[str]:
     what = "The images are there, but not their evaluation." if run.stored else "No images yet."
     return [
         f"This run has not come to its end: its log goes to iteration {run.iteration:,} of "
-        f"{total:,}. {what} Go on with it by: idm-ray resume {run.folder}"
+        f"{total:,}. {what} Go on with it by: idm-ray resume {shlex.quote(run.folder)}"
     ]
 
 
@@ -175,8 +176,8 @@ def _lead(run: _Run) -> str:
     if result is None:
         return made
     return (
-        f"{made} A network that was trained on nothing else classifies {percent(result.mean)} % of "
-        f"the {result.split} images correctly."
+        f"{made} A network that was trained on nothing else classifies "
+        f"{percent_text(result.mean)} of the {result.split} images correctly."
     )
 
 
@@ -187,7 +188,7 @@ def _figures(run: _Run) -> list[tuple[str, str]]:
     figures = []
     result, random = run.result("evaluation"), run.result("random")
     if result is not None:
-        figures.append((f"{percent(result.mean)} %", f"{result.split} accuracy"))
+        figures.append((percent_text(result.mean), f"{result.split} accuracy"))
         if random is not None:
             gain = 100 * (result.mean - random.mean)
             figures.append((f"{gain:+.1f}", "points against random real images"))

@@ -1,5 +1,6 @@
 """What the page of a search says, from the files of its folder."""
 
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -28,7 +29,7 @@ from idm_ray.page.search_files import (
     read_log,
     read_request,
 )
-from idm_ray.page.texts import percent, plural, spread_text
+from idm_ray.page.texts import percent, percent_text, plural, spread_text
 from idm_ray.results.run_config import parse_config
 from idm_ray.searches.catalog import SEARCHES
 from idm_ray.searches.finding import with_values
@@ -102,7 +103,7 @@ def _unfinished(place: Location, written: str, request: Mapping[str, Any]) -> Pa
         ],
         notices=[
             "This search has not come to its end. It goes on with the command that began it and "
-            f"--resume auto --out {shown(written)}"
+            f"--resume auto --out {shlex.quote(shown(written))}"
         ],
         is_complete=False,
     )
@@ -241,7 +242,7 @@ def _lead(found: Concluded) -> str:
     accuracy = (
         ""
         if best is None or best.mean is None
-        else f", with {percent(best.mean)} % of validation images read correctly"
+        else f", with {percent_text(best.mean)} of validation images read correctly"
     )
     return f"{plural(count, 'setting')} were compared. The best one is {name} {label}{accuracy}."
 
@@ -250,11 +251,11 @@ def _figures(found: Concluded) -> list[tuple[str, str]]:
     figures = []
     accuracies = [accuracy for of_seed in found.test.values() for accuracy in of_seed]
     if accuracies:
-        mean = percent(statistics.fmean(accuracies))
-        figures.append((f"{mean} %", "test accuracy of the best setting"))
+        mean = percent_text(statistics.fmean(accuracies))
+        figures.append((mean, "test accuracy of the best setting"))
     best = found.best_row
     if best is not None and best.mean is not None:
-        figures.append((f"{percent(best.mean)} %", "validation accuracy of the same"))
+        figures.append((percent_text(best.mean), "validation accuracy of the same"))
     figures.append((str(len(found.trials)), "runs"))
     seconds = sum(row.seconds for rows in found.rows.values() for row in rows if not row.same_as)
     return [*figures, (duration_text(seconds), "time of all runs")]

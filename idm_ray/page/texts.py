@@ -1,9 +1,12 @@
 """Numbers and results as a page writes them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from idm_ray.page.content import Cell, Spread
 from idm_ray.page.fields import Fields
+
+_NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,9 +82,15 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
 
+def percent_text(fraction: float) -> str:
+    """A fraction in percent with its sign, which stays with it at the end of a line."""
+    return f"{percent(fraction)}{_NO_BREAK}%"
+
+
 def share_text(fraction: float) -> str:
     """A small share in percent, such as 0.02 %."""
-    return f"{100 * fraction:.2g} %" if fraction < 0.1 else f"{100 * fraction:.0f} %"
+    digits = f"{100 * fraction:.2g}" if fraction < 0.1 else f"{100 * fraction:.0f}"
+    return f"{digits}{_NO_BREAK}%"
 
 
 def plural(count: int, word: str) -> str:

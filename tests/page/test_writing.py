@@ -39,6 +39,17 @@ def test_json_tells_the_same(comparison):
     assert (found["what"], found["is_complete"], found["notices"]) == ("comparison", True, [])
 
 
+def test_real_images_are_left_out_if_that_is_asked_for(finished, tmp_path):
+    sizes = {}
+    for words in ((), ("--no-neighbours",)):
+        outcome = command(
+            "report", finished, "--out", tmp_path / "page.html", "--overwrite", *words
+        )
+        assert outcome.status == 0, outcome.err
+        sizes[words] = (tmp_path / "page.html").read_text().count("nearest training images of")
+    assert sizes == {(): 30, ("--no-neighbours",): 0}
+
+
 def test_an_earlier_page_is_replaced_only_if_that_is_asked_for(comparison):
     assert command("report", comparison).status == 0
     write_comparison(comparison, [cell(method="herding")])
