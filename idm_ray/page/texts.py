@@ -74,7 +74,8 @@ def accuracy_cell(mean: float, std: float, count: int, *, is_best: bool = False)
 
 def spread_text(mean: float, std: float, count: int) -> str:
     """Mean ± deviation (n) in percent; of one network there is no deviation."""
-    return f"{percent(mean)} ± {percent(std)} ({count})" if count > 1 else f"{percent(mean)} (1)"
+    deviation = f" ± {percent(std)}" if count > 1 else ""
+    return f"{percent(mean)}{deviation} ({count})"
 
 
 def percent(fraction: float) -> str:
