@@ -111,6 +111,14 @@ def parse_iterations(name: str, value: int | str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
+def parse_epochs(name: str, text: str) -> int:
+    """Read epochs: epoch, one, or such as "10 epochs"; every number is written in one way only."""
+    match = re.fullmatch(r"epoch|([2-9]|[1-9]\d{1,5}) epochs", text)
+    if match is None:
+        raise wrong(name, text, "SGD steps such as 500, 'epoch', or epochs such as '10 epochs'")
+    return int(match[1] or 1)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
     """How often something is done: every so many seconds, or iterations; the other is None."""

@@ -17,6 +17,7 @@ from idm_ray.checks import (
     at_least,
     check_types,
     parse_bytes,
+    parse_epochs,
     parse_interval,
     parse_iterations,
     positive,
@@ -205,8 +206,9 @@ class QueueConfig:
     """Networks trained before condensing, of which those of the queue are copies (supplement 3);
     0: they are fresh random ones."""
 
-    pretrain_steps: int | Literal["epoch"] = "epoch"
-    """SGD steps of each pretrained network; epoch: as many as make one pass over the data."""
+    pretrain_steps: int | str = "epoch"
+    """SGD steps of each pretrained network; epoch, or such as "10 epochs": as many as make so many
+    passes over the data."""
 
     pretrained_classes: int | Literal["half", "all"] = "half"
     """Classes that each copy of a pretrained network is bound to, drawn at random: in the queue it
@@ -228,10 +230,18 @@ class QueueConfig:
             "pretrain_steps",
         ):
             at_least(name, getattr(self, name), 1)
+        if isinstance(self.pretrain_steps, str):
+            parse_epochs("pretrain_steps", self.pretrain_steps)
         at_least("pretrained_classes", self.pretrained_classes, 2)
         if self.queue_size and self.queue_init > self.queue_size:
             raise wrong("queue_init", self.queue_init, f"at most queue_size, {self.queue_size}")
         positive("lr_net", self.lr_net)
+
+    def pretraining_steps(self, steps_per_epoch: int) -> int:
+        """SGD steps of each pretrained network, however they are told."""
+        if isinstance(self.pretrain_steps, int):
+            return self.pretrain_steps
+        return parse_epochs("pretrain_steps", self.pretrain_steps) * steps_per_epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,12 +63,10 @@ def _num_bound(config: QueueConfig, num_classes: int) -> int:
 
 
 def pretraining_steps(config: QueueConfig, num_images: int) -> int:
-    """SGD steps of each pretrained network; an epoch has its last batch filled up.
+    """SGD steps of each pretrained network; each epoch has its last batch filled up.
 
     Args:
         config: of the queue.
         num_images: training images of all classes.
     """
-    if config.pretrain_steps == "epoch":
-        return -(-num_images // config.batch_train)
-    return config.pretrain_steps
+    return config.pretraining_steps(-(-num_images // config.batch_train))
