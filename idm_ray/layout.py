@@ -13,6 +13,7 @@ from idm_ray.checks import wrong
 from idm_ray.config import AutoFloat, MachineConfig, RunConfig
 from idm_ray.errors import UserError
 from idm_ray.machine import Capabilities
+from idm_ray.network_names import one_name
 
 # Pixels that go through a network at once: their activations are kept for the backward pass, about
 # 0.4 GB for ConvNet-3 in bfloat16.
@@ -112,7 +113,7 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     bound = config.queue.pretrained_classes
     if isinstance(bound, int) and bound > num_classes:
         raise wrong("pretrained_classes", bound, f"at most {num_classes}, the classes of the data")
-    name = config.condense.network
+    name = one_name(config.condense.network)
     if name == "auto":
         name = default_network(image_shape)
     images_per_pass = _images_per_pass(config, image_shape)
