@@ -27,7 +27,7 @@ _NETWORKS = f"""
 tested on: {", ".join(f"`{name}`" for name in NETWORKS)},
 `{TORCHVISION}NAME` for a classifier of torchvision, or a ConvNet. `convnet-3` is the paper's with 3
 blocks; what differs from it is added, as in `convnet-3-w64-max-leakyrelu`. Those with batch norm
-look at a whole batch, so they can only be tested on, and so can torchvision's.
+look at a whole batch, so they are for testing alone, and so are torchvision's.
 """
 
 _RECIPES = """
