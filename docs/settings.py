@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from idm_ray.config import NETWORKS, PARTS, TORCHVISION, UNUSED_BY_DM, RunConfig
+from idm_ray.config import METHODS, NETWORKS, PARTS, TORCHVISION, RunConfig
+from idm_ray.methods.catalog import find_method
 from idm_ray.network_names import CHOICES, GROUPS, ConvNetDesign
 from idm_ray.options import describe_options, value_text
 from idm_ray.recipes import PUBLISHED, Facts, choose_recipe, recipe_names
@@ -53,8 +54,17 @@ def _options() -> Iterator[str]:
         names = [field.name for field in dataclasses.fields(part)]
         heading = (part.__doc__ or "").splitlines()[0].rstrip(".")
         yield from _table({name: described[name] for name in names}, heading)
-    unused = ", ".join(f"`{name}`" for name in UNUSED_BY_DM)
-    yield f"Plain distribution matching (`--method dm`) has no use for {unused}."
+    yield from _methods()
+
+
+def _methods() -> Iterator[str]:
+    yield "## Methods\n"
+    yield "| `--method` | what makes the images | has no use for |"
+    yield "| --- | --- | --- |"
+    for name in METHODS:
+        method = find_method(name)
+        unused = ", ".join(f"`{option}`" for option in method.unused) or "-"
+        yield f"| `{name}` | {method.description} | {unused} |"
 
 
 def _table(rows: dict[str, list[Any]], heading: str) -> Iterator[str]:

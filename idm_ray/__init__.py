@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from idm_ray.analysis.analyse import analyse as analyse
+    from idm_ray.comparison.compare import compare as compare
     from idm_ray.estimation.estimate import estimate as estimate
     from idm_ray.evaluation import evaluate as evaluate
     from idm_ray.formats.export import export as export
@@ -16,9 +18,21 @@ if TYPE_CHECKING:
     from idm_ray.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["condense", "estimate", "evaluate", "export", "load", "resume", "tune"]
+__all__ = [
+    "analyse",
+    "compare",
+    "condense",
+    "estimate",
+    "evaluate",
+    "export",
+    "load",
+    "resume",
+    "tune",
+]
 
 _HOMES = {
+    "analyse": "idm_ray.analysis.analyse",
+    "compare": "idm_ray.comparison.compare",
     "condense": "idm_ray.run",
     "estimate": "idm_ray.estimation.estimate",
     "evaluate": "idm_ray.evaluation",

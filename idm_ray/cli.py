@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from idm_ray import __version__, interruption
+from idm_ray.analysis_command import analysis_options, run_analysis
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
+from idm_ray.compare_command import compare_options, run_compare
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
 from idm_ray.errors import UserError
@@ -110,7 +112,10 @@ def resume(folder: str, **given: Any) -> None:
 )
 @result_options
 @config_options(
-    {*part_names(DataConfig, MachineConfig), "repeats", "eval_epochs", "eval_split", "seed"}
+    {
+        *part_names(DataConfig, MachineConfig),
+        *("protocol", "repeats", "eval_epochs", "eval_split", "seed"),
+    }
     - {*_OF_A_RUN}
 )
 def evaluate(file: str, networks: str | None, data: str | None, **given: Any) -> None:
@@ -138,6 +143,17 @@ def evaluate(file: str, networks: str | None, data: str | None, **given: Any) ->
         terminal.close()
     terminal.show(evaluation_table(found))
     keep_result(dataclasses.asdict(found))
+
+
+@cli.command(cls=GroupedCommand)
+@analysis_options
+def analyse(**given: Any) -> None:
+    """Compare the features of condensed sets with those of the real images they were made of.
+
+    For each synthetic image, or each of its tiles: how many of the k nearest real training images
+    have its class. Each FILE is a path or a URI, as for `evaluate`.
+    """
+    run_analysis(given)
 
 
 @cli.command(cls=GroupedCommand)
@@ -293,6 +309,17 @@ def tune(config_file: Path | None, **given: Any) -> None:
     settings that are best are tested on the test images, once, at the end.
     """
     run_search(config_file, given)
+
+
+@cli.command(cls=GroupedCommand)
+@compare_options
+def compare(config_file: Path | None, **given: Any) -> None:
+    """Make the sets of several methods, train the same networks on each, and print the table.
+
+    What --out holds already is not computed again: the same command goes on where it was
+    interrupted, and one that asks for more adds to the table.
+    """
+    run_compare(config_file, given)
 
 
 @cli.command(cls=GroupedCommand)

@@ -33,9 +33,23 @@ AutoFloat = float | Literal["auto"]
 MOMENTUM_NET = 0.9
 WEIGHT_DECAY_NET = 0.0005
 
+# Evaluation: networks and epochs of each by default. What else they mean: algorithm/protocols.py.
+PROTOCOLS: Mapping[str, Mapping[str, int]] = {
+    "paper": {"repeats": 5, "eval_epochs": 1000},
+    "dc": {"repeats": 5, "eval_epochs": 300},
+    "strong": {"repeats": 5, "eval_epochs": 2000},
+    "quick": {"repeats": 3, "eval_epochs": 200},
+}
+
 # Pixels per side: images that are larger fill a machine's memory, a few of them at a time.
 MAX_SIZE = 8192
 
+
+# The names of methods: `methods/NAME.py` has each, with underscores.
+METHODS = (
+    *("idm", "dm"),
+    *("random", "herding", "herding-greedy", "forgetting", "kmeans"),
+)
 
 # Beside ConvNets (`network_names`). Those that end in "-bn" have batch norm, and can only be
 # evaluated with.
@@ -115,14 +129,15 @@ class DataConfig:
 class CondenseConfig:
     """The condensation itself (Sec. 4.1, 4.3 and 5.1)."""
 
-    method: Literal["idm", "dm"] = "idm"
-    """idm, or dm: plain distribution matching on fresh random networks, the paper's baseline."""
+    method: str = "idm"
+    """idm; dm: plain distribution matching on fresh random networks; or real images that are
+    chosen: random, herding, herding-greedy, forgetting, kmeans."""
 
     ipc: int = 1
     """Synthetic images per class."""
 
     iterations: int = 1000
-    """Updates of the synthetic images (M)."""
+    """Updates of the synthetic images (M); 0 for methods that choose real images."""
 
     seed: int = 0
     """Seed of everything that is drawn at random."""
@@ -162,8 +177,10 @@ class CondenseConfig:
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
-        for name in ("ipc", "iterations", "batch_real", "partition", "num_matched_models"):
+        refuse_unknown([self.method], METHODS, what="method")
+        for name in ("ipc", "batch_real", "partition", "num_matched_models"):
             at_least(name, getattr(self, name), 1)
+        at_least("iterations", self.iterations, 0)
         at_least("seed", self.seed, 0)
         at_least("lambda_reg", self.lambda_reg, 0)
         at_least("classes_per_group", self.classes_per_group, 1)
@@ -250,11 +267,16 @@ class QueueConfig:
 class EvalConfig:
     """How good the result is (Sec. 5.1): fresh networks trained on it, tested on others."""
 
+    protocol: str = "paper"
+    """How they are trained. paper: 5 networks, 1000 epochs, augmentation; dc: 300 epochs without
+    augmentation, as the coresets of Table 1; strong: 2000 epochs, cosine, CutMix and augmentation;
+    quick: as paper, 3 networks and 200 epochs."""
+
     repeats: int = 5
-    """Fresh networks trained on the result; 0 evaluates nothing."""
+    """Fresh networks trained on the result; 0 evaluates nothing. The protocol has a default."""
 
     eval_epochs: int = 1000
-    """Epochs of each of them."""
+    """Epochs of each of them. The protocol has a default."""
 
     eval_interval: int = 0
     """Evaluate a copy every so many iterations as well; 0 only at the end."""
@@ -274,6 +296,7 @@ class EvalConfig:
     def __post_init__(self) -> None:
         """Check each value."""
         check_types(self)
+        refuse_unknown([self.protocol], PROTOCOLS, what="protocol")
         for name in ("repeats", "eval_interval", "whole_epochs"):
             at_least(name, getattr(self, name), 0)
         at_least("eval_epochs", self.eval_epochs, 1)
@@ -404,22 +427,6 @@ PARTS: dict[str, type] = {
     "evaluation": EvalConfig,
     "machine": MachineConfig,
 }
-
-# Options that plain distribution matching does not have (method "dm").
-UNUSED_BY_DM = (
-    "lambda_reg",
-    "partition",
-    "queue_size",
-    "queue_init",
-    "push_interval",
-    "train_interval",
-    "num_trained_models",
-    "train_steps",
-    "accuracy_window",
-    "pretrained",
-    "pretrain_steps",
-    "pretrained_classes",
-)
 
 
 def _check_network(name: str) -> None:

@@ -14,6 +14,7 @@ from idm_ray.checkpoints.saving import Saving
 from idm_ray.config import RunConfig
 from idm_ray.errors import DataError, NonFiniteLossError, StorageError
 from idm_ray.layout import Crew
+from idm_ray.methods.catalog import find_method
 from idm_ray.monitoring import Export, Monitor
 from idm_ray.plan import EvaluationJob, Plan, copy_at
 from idm_ray.pretrained import PretrainReport
@@ -124,13 +125,16 @@ class Runner(Protocol):
         """Take up the newest checkpoint that is whole, if there is one; after `enter`."""
 
     def pretrain(self) -> Iterator[PretrainReport]:
-        """Train the networks that the queue's start from, or find them kept; before `start`."""
+        """Train the networks that the plan asks for, or find them kept; before all that follows."""
 
     def start(self) -> Iterator[Announcement]:
         """Start what condenses."""
 
     def condense(self) -> Iterator[RunnerEvent]:
         """Run all iterations that are left."""
+
+    def select(self) -> Iterator[RunnerEvent]:
+        """Choose real images instead of condensing; what a method of that kind does."""
 
     def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
         """Make a checkpoint of what is finished, now."""
@@ -220,8 +224,13 @@ class Execution:
             self._add_line(pretrained_line(report))
             self._say(pretrained_text(report))
             self._monitor.came_further()
-        self._tell(runner.start())
-        self._condense()
+            if runner.plan.selects:
+                runner.record.seconds += report.seconds  # part of the method, not of its start
+        if runner.plan.selects:
+            self._select()
+        else:
+            self._tell(runner.start())
+            self._condense()
         # The result is safe before its evaluation, which takes longer than condensing small sets.
         runner.write(folder.path, make_card(runner.plan, evaluation=None))
         self._publish()
@@ -262,6 +271,13 @@ class Execution:
         self._monitor.begin(runner.record, planned=total, done=done)
         self._listener(Started("condense", total, done))
         self._tell(runner.condense())
+
+    def _select(self) -> None:
+        runner = self._runner
+        self._began = time.perf_counter() - runner.record.seconds
+        self._listener(Started("select", len(runner.plan.groups)))
+        self._tell(runner.select())
+        self._monitor.came_further()
 
     def _evaluate(self) -> dict[str, list[float]]:
         """Accuracies by subject, in the order of the repeats."""
@@ -358,7 +374,10 @@ def final_jobs(config: RunConfig) -> tuple[EvaluationJob, ...]:
     """Networks to train at the end; the longest first, so that they do not finish last."""
     repeats, iterations = config.evaluation.repeats, config.condense.iterations
     whole = _jobs("whole", 1 if repeats and config.evaluation.whole_epochs else 0, iterations)
-    subjects = SUBJECTS if config.evaluation.baselines == "on" else SUBJECTS[:1]
+    subjects: tuple[str, ...] = SUBJECTS[:1]
+    if config.evaluation.baselines == "on":
+        compared = find_method(config.condense.method).compared_with
+        subjects = (*subjects, *(subject for subject in SUBJECTS if subject in compared))
     return sum((_jobs(subject, repeats, iterations) for subject in subjects), whole)
 
 

@@ -13,6 +13,8 @@ from idm_ray.checks import wrong
 from idm_ray.config import AutoFloat, MachineConfig, RunConfig
 from idm_ray.errors import UserError
 from idm_ray.machine import Capabilities
+from idm_ray.methods.catalog import find_method
+from idm_ray.methods.method import Selecting
 from idm_ray.network_names import one_name
 
 # Pixels that go through a network at once: their activations are kept for the backward pass, about
@@ -113,6 +115,9 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     bound = config.queue.pretrained_classes
     if isinstance(bound, int) and bound > num_classes:
         raise wrong("pretrained_classes", bound, f"at most {num_classes}, the classes of the data")
+    selects = isinstance(find_method(config.condense.method).how, Selecting)
+    if not selects and not config.condense.iterations:
+        raise wrong("iterations", 0, f"at least 1 for method {config.condense.method}")
     name = one_name(config.condense.network)
     if name == "auto":
         name = default_network(image_shape)

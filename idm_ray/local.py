@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from idm_ray.algorithm.numerics import Numerics
@@ -24,11 +25,12 @@ from idm_ray.layout import (
     crew_of_one,
 )
 from idm_ray.local_commits import Commits, RunState, load
-from idm_ray.machine import look_around, peak_memory_bytes
+from idm_ray.machine import look_around, peak_memory_bytes, reset_peak_memory
 from idm_ray.monitoring import Export
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.progress import (
+    Advanced,
     Announcement,
     Busy,
     Collector,
@@ -47,6 +49,7 @@ from idm_ray.workers import (
     evaluate,
     gather_images,
     pretrain,
+    select,
 )
 
 
@@ -111,14 +114,15 @@ class LocalRunner:
             self._pretrained = list(self._saved.pretrained)
 
     def pretrain(self) -> Iterator[PretrainReport]:
-        """Train the networks that those of the queue are copies of, if there are to be any."""
-        for member in range(len(self._pretrained), self.plan.config.queue.pretrained):
-            network, report = pretrain(self.plan, member)
-            self._pretrained.append(network)
-            yield report
+        """Train the networks that the plan asks for on real images, if there are to be any."""
+        for lesson in self.plan.pretraining[len(self._pretrained) :]:
+            networks, reports = pretrain(self.plan, lesson)
+            self._pretrained += networks
+            yield from reports
 
     def start(self) -> Iterator[Announcement]:
         """Build the queue and the one worker that owns all groups; `pretrain` comes first."""
+        reset_peak_memory()  # what this process did before is not this run's
         saved = self._saved
         self._queue = QueueWorker(
             self.plan,
@@ -172,6 +176,17 @@ class LocalRunner:
             yield from self._committing().keep_now(
                 self._worker.iteration, self._take, within_s=within_s
             )
+
+    def select(self) -> Iterator[RunnerEvent]:
+        """Choose real images, class by class; `pretrain` comes first."""
+        reset_peak_memory()  # what this process did before is not this run's
+        began, chosen = time.perf_counter(), []
+        for done, classes in enumerate(self.plan.groups, start=1):
+            chosen.append(select(self.plan, classes, self._pretrained))
+            yield Advanced(done, f"{len(classes)} classes")
+        self._images = np.concatenate(chosen)
+        self.record.seconds += time.perf_counter() - began
+        self.record.peak_memory_bytes = peak_memory_bytes()
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""

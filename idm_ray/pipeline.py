@@ -16,6 +16,7 @@ from PIL import Image
 
 from idm_ray.cli import main, run_options
 from idm_ray.config_file import given_options
+from idm_ray.continual_command import continual_options, run_continual
 from idm_ray.data.manifest import MANIFEST_FILE
 from idm_ray.data.shard_set import open_shards
 from idm_ray.errors import UserError
@@ -96,6 +97,27 @@ def search_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
     Returns:
         The program: it searches, and exits like `idm-ray`.
     """
+    return _program(script, search_options, lambda settings: run_search(None, settings))
+
+
+def continual_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
+    """Make a program of a function that settles the options of continual learning.
+
+    Args:
+        script: as for `search_pipeline`, with the options of `continual_options`.
+
+    Returns:
+        The program: it learns, and exits like `idm-ray`.
+    """
+    return _program(script, continual_options, run_continual)
+
+
+def _program(
+    script: Callable[..., Settings],
+    options: Callable[[Callable[..., None]], Callable[..., None]],
+    carry_out: Callable[[Settings], None],
+) -> Callable[[], NoReturn]:
+    """A program that settles its options by a script, and carries them out."""
 
     @functools.wraps(script)
     def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
@@ -105,10 +127,10 @@ def search_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
             out = given["out"] or str(next_free("runs", f"{script.__name__}-smoke"))
             told = {name: value for name, value in given.items() if value is not None}
             given |= {**SMOKE, **told, "out": out}
-        run_search(None, script(given, click.echo, smoke=smoke))
+        carry_out(script(given, click.echo, smoke=smoke))
 
     shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
-    command = click.command(cls=GroupedCommand)(search_options(shortened(run)))
+    command = click.command(cls=GroupedCommand)(options(shortened(run)))
     return lambda: main(command)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from idm_ray.algorithm.augment import allowed_operations
+from idm_ray.algorithm.model_start import epoch_steps, pretraining_steps
 from idm_ray.algorithm.networks import Network
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.building import build_network
@@ -11,9 +12,24 @@ from idm_ray.checks import parse_iterations
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import cut_groups
+from idm_ray.methods.catalog import find_method
+from idm_ray.methods.method import Method, Selecting
 
 # What a network is trained on; `EvaluationJob` explains them.
 Subject = Literal["condensed", "start", "random", "whole"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lesson:
+    """One network to train on all real images, and when it is looked at.
+
+    Attributes:
+        member: its number, which names its draws.
+        steps: after how many steps it is looked at, ascending; with the last its training ends.
+    """
+
+    member: int
+    steps: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +62,26 @@ class Plan:
     def copy_at(self) -> tuple[int, ...]:
         """After so many finished iterations, a copy of the images is evaluated."""
         return copy_at(self.config)
+
+    @property
+    def method(self) -> Method:
+        """What makes the images."""
+        return find_method(self.config.condense.method)
+
+    @property
+    def selects(self) -> bool:
+        """Whether real images are chosen: there are no iterations."""
+        return isinstance(self.method.how, Selecting)
+
+    @property
+    def pretraining(self) -> tuple[Lesson, ...]:
+        """Networks to train on all real images before anything else."""
+        queue, images = self.config.queue, sum(self.info.train_counts)
+        steps = pretraining_steps(queue, images)
+        if isinstance(how := self.method.how, Selecting):
+            looked_at = how.looks_at(steps, epoch_steps(queue, images))
+            return (Lesson(member=0, steps=looked_at),) if looked_at else ()
+        return tuple(Lesson(member=n, steps=(steps,)) for n in range(queue.pretrained))
 
     def build_network(self) -> Network:
         """The run's network, unallocated."""

@@ -27,7 +27,7 @@ from idm_ray.algorithm.state import Pretrained
 from idm_ray.host import user_cache
 from idm_ray.local_disk import atomic_write
 from idm_ray.machine import processor
-from idm_ray.plan import Plan
+from idm_ray.plan import Lesson, Plan
 from idm_ray.real_images import RealImages
 
 _FORMAT = 1
@@ -59,64 +59,86 @@ class PretrainReport:
 
 
 def pretrained_network(plan: Plan, member: int) -> tuple[Pretrained, PretrainReport]:
-    """One network of the set, trained if it is not kept yet.
-
-    Several processes may ask for it at once: one trains, the others wait. A file that is damaged is
-    trained again. A folder that cannot be written to costs the next run the time, not this one its
-    life.
+    """One network of the set, after all steps that the plan trains it; see `pretrained_networks`.
 
     Args:
         plan: of the run.
         member: its number in the set.
+    """
+    steps = pretraining_steps(plan.config.queue, sum(plan.info.train_counts))
+    return pretrained_networks(plan, Lesson(member=member, steps=(steps,)))[0]
+
+
+def pretrained_networks(plan: Plan, lesson: Lesson) -> list[tuple[Pretrained, PretrainReport]]:
+    """A network whenever it is looked at, trained if that is not all kept yet.
+
+    Several processes may ask for it at once: one trains, the others wait. A file that is damaged is
+    made again. A folder that cannot be written to costs the next run the time, not this one its
+    life.
+
+    Args:
+        plan: of the run.
+        lesson: which network, and when it is looked at.
 
     Raises:
         DataError: the data found here is not the data of the plan.
         NonFiniteLossError: it diverged.
     """
     began = time.perf_counter()
-    path = user_cache() / "pretrained" / f"{_key(plan, member)}.npy"
-    obstacle = ""
-    with _alone(path):
-        network = kept = _read(path, plan)
-        if network is None:
-            network = _train(plan, member)
-            obstacle = _keep(path, network)
-    return network, PretrainReport(
-        member=member,
-        steps=_steps(plan),
-        accuracy=network.accuracy,
-        seconds=time.perf_counter() - began,
-        cached=kept is not None,
-        obstacle=obstacle,
-    )
+    paths = [
+        user_cache() / "pretrained" / f"{_key(plan, lesson.member, steps)}.npy"
+        for steps in lesson.steps
+    ]
+    found: list[tuple[Pretrained, PretrainReport]] = []
+
+    def add(network: Pretrained, *, cached: bool, obstacle: str = "") -> None:
+        nonlocal began
+        now = time.perf_counter()
+        report = PretrainReport(
+            member=lesson.member,
+            steps=lesson.steps[len(found)],
+            accuracy=network.accuracy,
+            seconds=now - began,
+            cached=cached,
+            obstacle=obstacle,
+        )
+        began = now
+        found.append((network, report))
+
+    with _alone(paths[-1]):
+        kept = [_read(path, plan) for path in paths]
+        if all(network is not None for network in kept):
+            for network in kept:
+                assert network is not None
+                add(network, cached=True)
+        else:
+            for path, network in zip(paths, _train(plan, lesson), strict=True):
+                add(network, cached=False, obstacle=_keep(path, network))
+    return found
 
 
-def _train(plan: Plan, member: int) -> Pretrained:
+def _train(plan: Plan, lesson: Lesson) -> Iterator[Pretrained]:
     with RealImages(plan) as real:
         real.fill_cache()
-        return pretrain(
+        yield from pretrain(
             plan.build_network(),
             plan.numerics,
             real.pretraining_batch,
-            member=member,
-            steps=_steps(plan),
+            member=lesson.member,
+            looks=lesson.steps,
             lr=plan.config.queue.lr_net,
             seed=plan.config.condense.seed,
         )
 
 
-def _steps(plan: Plan) -> int:
-    return pretraining_steps(plan.config.queue, sum(plan.info.train_counts))
-
-
-def _key(plan: Plan, member: int) -> str:
+def _key(plan: Plan, member: int, steps: int) -> str:
     condense, queue, info = plan.config.condense, plan.config.queue, plan.info
     parts: dict[str, Any] = {
         "format": _FORMAT,
         "member": member,
         "seed": condense.seed,
         "network": condense.network,
-        "steps": _steps(plan),
+        "steps": steps,
         "batch_train": queue.batch_train,
         "lr_net": float(queue.lr_net),
         "data": info.fingerprint,

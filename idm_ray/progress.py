@@ -111,7 +111,7 @@ class Evaluated:
     accuracy: float
 
 
-RunnerEvent = Progress | Evaluated | Announcement | Committed
+RunnerEvent = Progress | Advanced | Evaluated | Announcement | Committed
 """What a runner tells."""
 
 

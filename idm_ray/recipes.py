@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from idm_ray.checks import refuse_unknown
-from idm_ray.config import UNUSED_BY_DM, RunConfig, option_names
+from idm_ray.config import PROTOCOLS, CondenseConfig, EvalConfig, RunConfig, option_names
+from idm_ray.methods.catalog import find_method
 
 Options = Mapping[str, Any]
 
@@ -145,26 +146,6 @@ _DIGITS: Options = {
     "network": "convnet-2",
 }
 
-_DM: Options = {
-    "queue_size": 0,
-    "lambda_reg": 0.0,
-    "partition": 1,
-    "start": "whole",
-    "image_step": "joint",
-    "lr_img": 1.0,
-    "momentum_img": 0.5,
-}
-_DM_BATCH = 256
-
-
-def dm_options(batch_real: int) -> dict[str, Any]:
-    """What plain distribution matching sets differently from IDM.
-
-    Args:
-        batch_real: that IDM matches on the same data.
-    """
-    return {**_DM, "batch_real": min(_DM_BATCH, batch_real)}
-
 
 def recipe_names() -> tuple[str, ...]:
     """All names that `--recipe` takes, besides auto."""
@@ -176,7 +157,7 @@ def choose_recipe(name: str, method: str, ipc: int, facts: Facts) -> Recipe:
 
     Args:
         name: of `recipe_names`, or auto to recognise the data.
-        method: idm, or dm, whose settings then replace what the two do not share.
+        method: whose settings replace those of IDM that it does not share.
         ipc: images per class.
         facts: of the data.
 
@@ -187,14 +168,16 @@ def choose_recipe(name: str, method: str, ipc: int, facts: Facts) -> Recipe:
         name = facts.known_as if facts.known_as in recipe_names() else "default"
     refuse_unknown([name], recipe_names(), what="recipe")
     recipe = _idm_recipe(name, ipc, facts)
-    if method == "dm":
-        shared = {k: v for k, v in recipe.options.items() if k not in UNUSED_BY_DM}
-        return Recipe(
-            name=name,
-            origin=f"DM's own settings for the images, the rest from: {recipe.origin}",
-            options={**shared, **dm_options(shared.get("batch_real", _DM_BATCH))},
-        )
-    return recipe
+    found = find_method(method)
+    own = found.settings(recipe.options)
+    if not own:
+        return recipe
+    shared = {k: v for k, v in recipe.options.items() if k not in found.unused}
+    return Recipe(
+        name=name,
+        origin=f"{found.title}'s own settings for the images, the rest from: {recipe.origin}",
+        options={**shared, **own},
+    )
 
 
 def _idm_recipe(name: str, ipc: int, facts: Facts) -> Recipe:
@@ -241,8 +224,9 @@ def split_options(given: Options) -> tuple[dict[str, Any], list[str]]:
         UserError: an unknown option.
     """
     refuse_unknown(given, option_names())
-    unused = UNUSED_BY_DM if given.get("method") == "dm" else ()
-    anyhow = {**RunConfig().flat(), **_DM}
+    method = find_method(_method(given))
+    unused = method.unused
+    anyhow = {**RunConfig().flat(), **method.settings({})}
     return (
         {name: value for name, value in given.items() if name not in unused},
         [name for name in given if name in unused and given[name] != anyhow[name]],
@@ -263,6 +247,11 @@ def resolve_options(used: Options, facts: Facts) -> tuple[dict[str, Any], Recipe
     Raises:
         UserError: an unknown recipe.
     """
-    method, ipc = used.get("method", "idm"), used.get("ipc", 1)
-    recipe = choose_recipe(used.get("recipe", "auto"), method, ipc, facts)
-    return {**recipe.options, **used, "recipe": recipe.name}, recipe
+    recipe = choose_recipe(used.get("recipe", "auto"), _method(used), used.get("ipc", 1), facts)
+    protocol = PROTOCOLS[EvalConfig(protocol=used.get("protocol", "paper")).protocol]
+    return {**recipe.options, **protocol, **used, "recipe": recipe.name}, recipe
+
+
+def _method(given: Options) -> str:
+    """The name of the method, once it is known to be one."""
+    return CondenseConfig(method=given.get("method", "idm")).method

@@ -45,7 +45,7 @@ def make_card(plan: Plan, evaluation: Mapping[str, Any] | None) -> Card:
         seed=condense.seed,
         iterations=condense.iterations,
         protocol={
-            "name": "paper",
+            "name": plan.config.evaluation.protocol,
             "epochs": plan.config.evaluation.eval_epochs,
             "lr_net": plan.config.queue.lr_net,
             "batch_train": plan.config.queue.batch_train,
@@ -69,7 +69,7 @@ def summarise(plan: Plan, record: Record, accuracies: Mapping[str, list[float]])
     condense, evaluation = plan.config.condense, plan.config.evaluation
     protocol = {
         "network": condense.network,
-        "protocol": "paper",
+        "protocol": evaluation.protocol,
         "epochs": evaluation.eval_epochs,
         "split": evaluation.eval_split,
     }
@@ -88,13 +88,15 @@ def summarise(plan: Plan, record: Record, accuracies: Mapping[str, list[float]])
         "ratio": condense.ipc * plan.info.num_classes / sum(plan.info.train_counts),
         "iterations": condense.iterations,
         "seconds": seconds,
-        "seconds_per_iteration": seconds / condense.iterations,
+        "seconds_per_iteration": seconds / condense.iterations if condense.iterations else None,
         "busy_seconds": {
             "matching": busy.matching_s,
             "training": busy.training_s,
             "longest_path": busy.path_s,
         },
-        "ray_share": None if plan.config.machine.local else 1 - busy.path_s / seconds,
+        "ray_share": None
+        if plan.config.machine.local or plan.selects
+        else 1 - busy.path_s / seconds,
         "peak_rss_bytes": record.peak_memory_bytes,
         "device": plan.numerics.device,
         "precision": plan.numerics.precision,
@@ -260,9 +262,16 @@ def provenance(plan: Plan, processors: Sequence[str]) -> dict[str, Any]:
             "mean": list(plan.info.mean),
             "std": list(plan.info.std),
         },
-        "command": shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])]),
         "numerics": dataclasses.asdict(plan.numerics),
         "processors": list(processors),
+        **made_by(),
+    }
+
+
+def made_by() -> dict[str, Any]:
+    """What makes numbers now: the command, versions of packages, and the commit of this one."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])]),
         "versions": _versions(),
         "commit": _commit(),
     }

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.table import Table
 
 from idm_ray.execution import Event, Finished, Standing, Started
+from idm_ray.methods.catalog import find_method
 from idm_ray.progress import Advanced, Announcement, Committed, Evaluated, Progress
 from idm_ray.searches.trials import TrialResult
 
@@ -187,13 +188,14 @@ def result_table(summary: Mapping[str, Any]) -> Table:
     )
     table = Table(title=escape(title), title_justify="left", min_width=len(title))
     table.add_column("trained on")
-    for name in (accuracy_heading(summary["evaluation"]), "networks", "epochs"):
+    for name in (accuracy_heading(summary["evaluation"]), "protocol", "networks", "epochs"):
         table.add_column(name, justify="right")
     for key, label in _ROWS:
         if result := summary[key]:
             table.add_row(
-                label.format(method=summary["method"].upper()),
+                label.format(method=find_method(summary["method"]).title),
                 accuracy_text(result),
+                result["protocol"],
                 str(result["repeats"]),
                 str(result["epochs"]),
             )
@@ -237,9 +239,13 @@ def _accuracy_of(trial: TrialResult) -> str:
 
 def cost(summary: Mapping[str, Any]) -> str:
     """What condensing took, in one line."""
+    took = duration_text(summary["seconds"])
+    if each_s := summary["seconds_per_iteration"]:
+        what = f"{summary['iterations']} iterations in {took} ({each_s:.2f} s each)"
+    else:
+        what = f"chosen in {took}"
     return (
-        f"{summary['iterations']} iterations in {duration_text(summary['seconds'])} "
-        f"({summary['seconds_per_iteration']:.2f} s each), "
+        f"{what}, "
         f"{summary['peak_rss_bytes'] / 1e9:.1f} GB, {summary['precision']} on {summary['device']}"
     )
 

@@ -4,7 +4,6 @@ Each process opens the data by itself (a node's processes share the decoded cach
 its own parts; what passes between them are snapshots, reports and finished images.
 """
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,10 +15,11 @@ import torch
 from torch import Tensor
 
 from idm_ray.algorithm.class_group import ClassGroup, GroupReport
-from idm_ray.algorithm.evaluate import Protocol, TrainingImages, accuracy, fit, paper_protocol
+from idm_ray.algorithm.evaluate import TrainingImages, accuracy, fit
 from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.algorithm.protocols import Protocol, named_protocol, whole_data
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.state import (
     FloatArray,
@@ -32,8 +32,9 @@ from idm_ray.algorithm.state import (
 from idm_ray.building import fresh_network
 from idm_ray.host import keep_freed_memory, user_cache
 from idm_ray.machine import peak_memory_bytes
-from idm_ray.plan import EvaluationJob, Plan
-from idm_ray.pretrained import PretrainReport, pretrained_network
+from idm_ray.methods.method import Candidates, Selecting
+from idm_ray.plan import EvaluationJob, Lesson, Plan
+from idm_ray.pretrained import PretrainReport, pretrained_networks
 from idm_ray.real_images import DataReport, RealImages
 
 Images = FloatArray
@@ -71,7 +72,7 @@ class QueueWorkerReport:
     data: DataReport = field(default_factory=DataReport)
 
 
-def _prepare_process(numerics: Numerics) -> None:
+def prepare_process(numerics: Numerics) -> None:
     """Settings of torch that hold for the whole process."""
     torch.set_num_threads(numerics.threads)
     keep_freed_memory()
@@ -83,10 +84,69 @@ def _prepare_process(numerics: Numerics) -> None:
         torch._dynamo.config.recompile_limit = 64
 
 
-def pretrain(plan: Plan, member: int) -> tuple[Pretrained, PretrainReport]:
-    """One network of the set that the queue's models start from, and what is told of it."""
-    _prepare_process(plan.numerics)
-    return pretrained_network(plan, member)
+def pretrain(
+    plan: Plan, lesson: Lesson
+) -> tuple[tuple[Pretrained, ...], tuple[PretrainReport, ...]]:
+    """A network trained on real images whenever it is looked at, and what is told of each look."""
+    prepare_process(plan.numerics)
+    networks, reports = zip(*pretrained_networks(plan, lesson), strict=True)
+    return networks, reports
+
+
+def select(plan: Plan, classes: Sequence[int], networks: Sequence[Pretrained]) -> Images:
+    """The real images that the plan's method chooses, (I * ipc, C, H, W), class by class.
+
+    Args:
+        plan: of the run.
+        classes: labels, I of them.
+        networks: that are looked at, one for each look of the plan's lesson.
+    """
+    prepare_process(plan.numerics)
+    how = plan.method.how
+    assert isinstance(how, Selecting), "the method chooses real images"
+    flat = FlatNetwork(plan.build_network(), plan.numerics).freeze() if networks else None
+    with RealImages(plan) as real:
+        chosen = []
+        for label in classes:
+            candidates = _candidates(plan, label, real, flat, networks)
+            rows = how.choose(candidates).cpu().numpy()
+            # A class of fewer images than asked for gives all of them, over and over.
+            chosen.append(real.of_class(label, np.resize(rows, plan.config.condense.ipc)))
+        return torch.cat(chosen).cpu().numpy()
+
+
+def _candidates(
+    plan: Plan,
+    label: int,
+    real: RealImages,
+    flat: FlatNetwork | None,
+    networks: Sequence[Pretrained],
+) -> Candidates:
+    count, seed = plan.info.train_counts[label], plan.config.condense.seed
+
+    @torch.no_grad()
+    def features(number: int) -> Tensor:
+        assert flat is not None, "there are networks"
+        flat.load(torch.from_numpy(networks[number].weights.copy()))
+        rows = np.arange(count)
+        parts = range(0, count, plan.numerics.images_per_pass)
+        batches = (rows[first : first + plan.numerics.images_per_pass] for first in parts)
+        return torch.cat([flat.features(real.of_class(label, batch)) for batch in batches])
+
+    def is_wrong(number: int) -> Tensor:
+        found = features(number)  # loads the network
+        assert flat is not None, "there are networks"
+        return flat.head(found).argmax(dim=1) != label
+
+    return Candidates(
+        count=count,
+        ipc=min(count, plan.config.condense.ipc),
+        networks=len(networks),
+        features=features,
+        is_wrong=is_wrong,
+        random=lambda: torch.from_numpy(real.random_rows(label)),
+        draws=generator(seed, "select", label),
+    )
 
 
 class QueueWorker:
@@ -101,7 +161,7 @@ class QueueWorker:
     def __init__(
         self, plan: Plan, *pretrained: Pretrained, saved: SavedQueue | None = None
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
         self._real.fill_cache()
         self._server = ModelServer(
@@ -218,7 +278,7 @@ class ClassWorker:
         groups: Sequence[int],
         saved: Mapping[int, GroupState] = MappingProxyType({}),
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
         network = FlatNetwork(plan.build_network(), plan.numerics).freeze()
         self._groups = {g: self._make_group(plan, plan.groups[g], network) for g in groups}
@@ -305,7 +365,7 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
     Returns:
         Accuracy on the test images, a fraction.
     """
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     with RealImages(plan) as real:
         images = training_images(plan, job, real, condensed)
         return accuracy(train_network(plan, job, images), real.test_batches())
@@ -350,13 +410,11 @@ def training_images(
 
 def _protocol(plan: Plan, job: EvaluationJob) -> Protocol:
     evaluation, queue = plan.config.evaluation, plan.config.queue
-    whole = job.subject == "whole"
-    protocol = paper_protocol(
-        evaluation.whole_epochs if whole else evaluation.eval_epochs,
+    protocol = named_protocol(
+        evaluation.protocol,
+        evaluation.eval_epochs,
         lr_net=queue.lr_net,
         batch_train=queue.batch_train,
         operations=plan.operations,
     )
-    if whole:
-        return dataclasses.replace(protocol, drop_epoch=(evaluation.whole_epochs + 1) // 2)
-    return protocol
+    return whole_data(protocol, evaluation.whole_epochs) if job.subject == "whole" else protocol

@@ -17,7 +17,7 @@ CONDENSE = """
 --image-step --lr-img --momentum-img --num-matched-models --classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
 --batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
---repeats --eval-epochs --eval-interval --eval-at --eval-split --baselines --whole-epochs
+--protocol --repeats --eval-epochs --eval-interval --eval-at --eval-split --baselines --whole-epochs
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --placement --wait-s --checkpoint-interval --max-failures --hang-timeout-s
 """
@@ -26,9 +26,16 @@ EVALUATE = """
 --data --data-root --size --flips --label-column --classes --test-fraction --val-fraction
 --limit-per-class --strict --cache --cache-dir --cache-limit
 --seed
---repeats --eval-epochs --eval-split
+--protocol --repeats --eval-epochs --eval-split
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
+"""
+ANALYSE = """
+--k --network --feature-epochs --out --overwrite -q --quiet --json
+--data --data-root --size --label-column --classes --test-fraction --val-fraction
+--limit-per-class --strict --cache --cache-dir --cache-limit
+--seed
+--device --precision --compile --images-per-pass --threads
 """
 RESUME = """
 --log-format -q --quiet --json
@@ -74,6 +81,7 @@ def refusal(*words):
         ("condense", CONDENSE),
         ("resume", RESUME),
         ("evaluate", EVALUATE),
+        ("analyse", ANALYSE),
         ("shards", SHARDS),
         ("export", EXPORT),
         ("bench", BENCH),
@@ -100,7 +108,7 @@ def test_every_command_and_option_has_a_help(name):
 
 def test_the_help_shows_defaults_and_choices_under_headings():
     text = " ".join(command("condense", "--help").out.split())
-    assert "--method idm|dm idm, or dm:" in text
+    assert "--method TEXT idm; dm:" in text
     assert "--lambda-reg NUMBER Weight of the class-aware regularization" in text
     assert "percent (Eq. 5). [0.5]" in text
     assert "--threads INT|auto" in text
@@ -160,7 +168,6 @@ def test_a_yes_or_no_is_a_flag():
         ("--ipc 1.5", "--ipc must be a whole number, got '1.5'"),
         ("--size auto", "--size must be a whole number, got 'auto'"),
         ("--lr-img fast", "--lr-img must be a number, got 'fast'"),
-        ("--method dsa", "--method must be 'idm' or 'dm', got 'dsa'"),
         ("--start Tiles", "--start must be 'tiles' or 'whole' or 'noise', got 'Tiles'"),
         ("--compile yes", "--compile must be 'auto' or 'on' or 'off', got 'yes'"),
         ("--threads all", "--threads must be a whole number or 'auto', got 'all'"),

@@ -73,7 +73,7 @@ def refusal(told):
 
 
 def test_these_are_the_paper_s_data_sets_and_its_ablations():
-    assert sorted([*DATA_SETS, *ABLATIONS]) == SCRIPTS
+    assert sorted([*DATA_SETS, "continual", *ABLATIONS]) == SCRIPTS
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
@@ -82,6 +82,39 @@ def test_every_script_rehearses_to_its_end(name, tmp_path):
     assert told.status == 0, told.err
     assert (tmp_path / "run" / "condensed.parquet").exists()
     assert len([line for line in metrics(tmp_path / "run") if "matching_loss" in line]) == 2
+
+
+def test_continual_learning_rehearses_to_its_end_and_goes_on_by_the_same_words(tmp_path):
+    quick = {"eval_epochs": 1, "iterations": 1, "train_steps": 1, "device": "cpu", "threads": 1}
+    words = ["--smoke", "--methods", "dm,idm", "--out", tmp_path / "run", "--local"]
+    told = script("continual", *words, *as_words(**quick))
+    assert told.status == 0, told.err
+    assert "2 steps of 2 or 3 classes, 2 images per class in memory" in told.out
+    files = ("continual.png", "continual.svg", "results.csv", "results.json")
+    assert all((tmp_path / "run" / name).exists() for name in files)
+    assert len((tmp_path / "run" / "accuracies.jsonl").read_text().splitlines()) == 4
+    again = script("continual", *words, *as_words(**quick))
+    assert (again.status, again.out) == (0, told.out)
+    assert "memory 1 of" in told.err
+    assert "train 4/4" in told.err
+    assert "memory" not in again.err
+    assert "train 4/4" not in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--steps", 6), "steps must be at most 5 for 10 classes, 2 or more to a step, got 6"),
+        (("--methods", "idn"), "unknown method 'idn'; did you mean 'idm'?"),
+        (("--repeats", 0), "repeats must be at least 1 for continual learning, got 0"),
+        (("--method", "dm"), "No such option '--method'."),
+    ],
+)
+def test_continual_learning_answers_a_mistake_in_one_line(tmp_path, words, message):
+    told = script("continual", "--data", "digits", "--out", tmp_path / "run", "--local", *words)
+    assert told.status == 2
+    assert told.err.strip().splitlines()[-1].startswith(f"idm-ray: {message}")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

@@ -1,8 +1,9 @@
 import pytest
 
-from idm_ray.config import UNUSED_BY_DM, RunConfig
+from idm_ray.config import METHODS, RunConfig
 from idm_ray.data.known import KNOWN
 from idm_ray.errors import UserError
+from idm_ray.methods.dm import UNUSED as UNUSED_BY_DM
 from idm_ray.recipes import (
     PUBLISHED,
     Facts,
@@ -274,7 +275,7 @@ def test_unknown_options_are_refused():
         resolved(lamda_reg=1.0)
 
 
-@pytest.mark.parametrize("method", ["idm", "dm"])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_gives_a_valid_run(name, method):
     for ipc in (1, 10, 50):

@@ -126,7 +126,7 @@ def test_the_state_is_that_before_the_first_iteration_however_much_was_served(pl
 
 def test_the_state_leaves_out_networks_that_are_known():
     plan, _ = plan_of(pretrained=1, pretrain_steps=1, pretrained_classes=3)
-    network, _ = pretrain(plan, 0)
+    (network,), _ = pretrain(plan, plan.pretraining[0])
     queue = RecordedQueue(
         lambda: QueueWorker(plan, network), keep=lambda kept: kept, recall=lambda kept: kept
     )

@@ -13,7 +13,7 @@ method ipc iterations seed network batch_real lambda_reg partition start image_s
 momentum_img num_matched_models classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
-repeats eval_epochs eval_interval eval_at eval_split baselines whole_epochs
+protocol repeats eval_epochs eval_interval eval_at eval_split baselines whole_epochs
 device precision compile images_per_pass threads
 """
 

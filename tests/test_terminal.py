@@ -19,7 +19,13 @@ from tests.searches.making import trial
 
 
 def result(mean, std=0.0, repeats=1, epochs=1000):
-    return {"mean": mean, "std": std, "repeats": repeats, "epochs": epochs}
+    return {
+        "mean": mean,
+        "std": std,
+        "repeats": repeats,
+        "epochs": epochs,
+        "protocol": "paper",
+    }
 
 
 SUMMARY = {
@@ -185,14 +191,15 @@ def test_the_end_shows_the_table_and_the_folder():
 def test_accuracies_stand_beside_their_number_and_their_epochs():
     text = printed(result_table(SUMMARY))
     assert rows(text) == [
-        ["IDM", "91.2 ± 1.5", "5", "200"],
-        ["its own start", "50.0 ± 2.0", "3", "200"],
-        ["whole data", "98.7", "1", "40"],
+        ["IDM", "91.2 ± 1.5", "paper", "5", "200"],
+        ["its own start", "50.0 ± 2.0", "paper", "3", "200"],
+        ["whole data", "98.7", "paper", "1", "40"],
     ]
     header = next(line for line in text.splitlines() if line.startswith("┃"))
     assert [cell.strip() for cell in header.strip("┃").split("┃")] == [
         "trained on",
         "test accuracy, %",
+        "protocol",
         "networks",
         "epochs",
     ]
@@ -235,8 +242,8 @@ def test_an_evaluation_has_a_row_for_each_network():
     text = printed(evaluation_table(Evaluation(file="a.parquet", data="digits", networks=networks)))
     assert text.splitlines()[0].strip() == "a.parquet tested on digits"
     assert rows(text) == [
-        ["convnet-3", "50.0 ± 1.0", "5", "1000"],
-        ["convnet-4", "25.0 ± 2.0", "3", "300"],
+        ["convnet-3", "50.0 ± 1.0", "paper", "5", "1000"],
+        ["convnet-4", "25.0 ± 2.0", "paper", "3", "300"],
     ]
 
 

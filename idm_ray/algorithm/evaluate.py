@@ -8,29 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idm_ray.algorithm.augment import augment, draw_per_image
+from idm_ray.algorithm.cutmix import Mix, draw_mix
 from idm_ray.algorithm.networks import ConvNet
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.algorithm.protocols import Protocol
 from idm_ray.algorithm.randomness import generator
 from idm_ray.config import MOMENTUM_NET, WEIGHT_DECAY_NET
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Protocol:
-    """How a network is trained for evaluation.
-
-    Attributes:
-        epochs: passes over the training images.
-        drop_epoch: first epoch with a tenth of the learning rate and a new optimiser.
-        lr_net: learning rate.
-        batch_train: images per step; the last batch of an epoch may be smaller.
-        operations: augmentations, one drawn per batch; none switches augmentation off.
-    """
-
-    epochs: int
-    drop_epoch: int
-    lr_net: float
-    batch_train: int
-    operations: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,22 +27,6 @@ class TrainingImages:
 
     count: int
     take: Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
-def paper_protocol(
-    epochs: int, *, lr_net: float, batch_train: int, operations: Sequence[str]
-) -> Protocol:
-    """The paper's: 1000 epochs with augmentation, the learning rate drops from epoch 502 on.
-
-    Source: Sec. 5.1; the drop as in the authors' published code.
-    """
-    return Protocol(
-        epochs=epochs,
-        drop_epoch=epochs // 2 + 2,
-        lr_net=lr_net,
-        batch_train=batch_train,
-        operations=tuple(operations),
-    )
 
 
 def fit(
@@ -85,21 +52,25 @@ def fit(
     # Networks of the user may look at a batch as a whole, as batch norms do.
     cut = numerics.parts if isinstance(network, ConvNet) else lambda batch: (batch,)
     network.train()
-    optimizer = _optimizer(network, protocol.lr_net)
+    optimizer = _optimizer(network)
     for epoch in range(protocol.epochs):
-        if epoch == protocol.drop_epoch:
-            optimizer = _optimizer(network, protocol.lr_net * 0.1)
+        if protocol.begins_anew(epoch):
+            optimizer = _optimizer(network)
+        optimizer.param_groups[0]["lr"] = protocol.lr(epoch)
         draws = generator(*key, epoch)
         order = torch.randperm(images.count, generator=draws)
         for rows in order.split(protocol.batch_train):
             batch, labels = images.take(rows)
-            if protocol.operations:
-                params = draw_per_image(protocol.operations, len(batch), draws)
-                batch = augment(batch.unsqueeze(1), params).squeeze(1)
+            batch, mix = _prepared(batch, protocol, draws)
+            partners = labels if mix is None else labels[mix.partners.to(labels.device)]
+            share = 1.0 if mix is None else mix.share
             optimizer.zero_grad()
-            for part, targets in zip(cut(batch), cut(labels), strict=True):
-                loss = F.cross_entropy(forward(part), targets, reduction="sum") / len(labels)
-                loss.backward()
+            for part, own, other in zip(cut(batch), cut(labels), cut(partners), strict=True):
+                logits = forward(part)
+                loss = share * F.cross_entropy(logits, own, reduction="sum")
+                if mix is not None:
+                    loss = loss + (1 - share) * F.cross_entropy(logits, other, reduction="sum")
+                (loss / len(labels)).backward()
             optimizer.step()
     network.eval()
     return forward
@@ -122,7 +93,21 @@ def accuracy(
     return correct / seen
 
 
-def _optimizer(network: nn.Module, lr: float) -> torch.optim.SGD:
+def _prepared(
+    batch: Tensor, protocol: Protocol, draws: torch.Generator
+) -> tuple[Tensor, Mix | None]:
+    """A batch as it is trained on: augmented, and mixed if that is drawn."""
+    if protocol.operations:
+        params = draw_per_image(protocol.operations, len(batch), draws)
+        batch = augment(batch.unsqueeze(1), params).squeeze(1)
+    if protocol.cutmix and torch.rand(1, generator=draws).item() < protocol.cutmix:
+        mix = draw_mix(len(batch), batch.shape[2], batch.shape[3], draws)
+        return mix.apply(batch), mix
+    return batch, None
+
+
+def _optimizer(network: nn.Module) -> torch.optim.SGD:
+    """Sec. 5.1; each epoch sets its own learning rate."""
     return torch.optim.SGD(
-        network.parameters(), lr=lr, momentum=MOMENTUM_NET, weight_decay=WEIGHT_DECAY_NET
+        network.parameters(), momentum=MOMENTUM_NET, weight_decay=WEIGHT_DECAY_NET
     )

@@ -69,4 +69,9 @@ def pretraining_steps(config: QueueConfig, num_images: int) -> int:
         config: of the queue.
         num_images: training images of all classes.
     """
-    return config.pretraining_steps(-(-num_images // config.batch_train))
+    return config.pretraining_steps(epoch_steps(config, num_images))
+
+
+def epoch_steps(config: QueueConfig, num_images: int) -> int:
+    """SGD steps of one pass over the images; its last batch is filled up."""
+    return -(-num_images // config.batch_train)

@@ -1,7 +1,7 @@
 """Training of the networks that models of the queue may start from, before any condensing."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,10 +27,10 @@ def pretrain(
     batches: PretrainingBatches,
     *,
     member: int,
-    steps: int,
+    looks: Sequence[int],
     lr: float,
     seed: int,
-) -> Pretrained:
+) -> Iterator[Pretrained]:
     """Train one network of the set from a random start.
 
     Args:
@@ -38,9 +38,12 @@ def pretrain(
         numerics: where and how to compute.
         batches: real images of all classes.
         member: its number in the set, which names its draws.
-        steps: of SGD, at least 1.
+        looks: after so many steps of SGD the network is looked at; ascending, from 1.
         lr: learning rate; momentum and weight decay are those of the queue.
         seed: of the run.
+
+    Yields:
+        The network at each look.
 
     Raises:
         NonFiniteLossError: it diverged.
@@ -51,16 +54,16 @@ def pretrain(
     init_parameters(flat.network, generator(seed, "pretrain", member))
     velocity = torch.zeros_like(flat.weights)
     recent = deque[tuple[int, Tensor]](maxlen=METER_STEPS)
-    for step in range(steps):
+    for step in range(looks[-1]):
         with span("data"):
             images, labels = batches(member, step)
         recent.append(train_step(flat, images, labels, velocity, lr=lr))
-        if (step + 1) % METER_STEPS == 0 or step + 1 == steps:
+        if (step + 1) % METER_STEPS == 0 or step + 1 in looks:
             _refuse_diverged(flat, member, step + 1)
-    metrics = TrainMetrics.total(recent)
-    return Pretrained(
-        weights=flat.weights.cpu().numpy().copy(), images=metrics.images, correct=metrics.correct
-    )
+        if step + 1 in looks:
+            metrics = TrainMetrics.total(recent)
+            weights = flat.weights.cpu().numpy().copy()
+            yield Pretrained(weights=weights, images=metrics.images, correct=metrics.correct)
 
 
 def _refuse_diverged(network: FlatNetwork, member: int, steps: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 from idm_ray.checks import is_utf8
+from idm_ray.config import PROTOCOLS
 from idm_ray.errors import CondensedSetError
 
 FORMAT_VERSION: Final = 1
@@ -252,7 +253,7 @@ _CHECKS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "iterations": (lambda value: _is_integer(value) and value >= 0, "an integer from 0"),
     "protocol": (
         _has(
-            name=_is_text,
+            name=lambda value: value in PROTOCOLS,
             epochs=_is_count,
             lr_net=lambda value: _is_real(value) and value > 0,
             batch_train=_is_count,

@@ -6,9 +6,10 @@ import torch
 from torch.utils.data import Dataset
 
 from idm_ray.algorithm.augment import allowed_operations
-from idm_ray.algorithm.evaluate import TrainingImages, fit, paper_protocol
+from idm_ray.algorithm.evaluate import TrainingImages, fit
 from idm_ray.algorithm.expansion import expand as expand_images
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.algorithm.protocols import named_protocol
 from idm_ray.results.card import Card
 
 
@@ -77,7 +78,8 @@ class CondensedSet:
         device = next(network.parameters()).device
         examples = self.dataset()
         images, labels = examples.images.to(device), examples.labels.to(device)
-        protocol = paper_protocol(
+        protocol = named_protocol(
+            self.card.protocol["name"],
             epochs or self.card.protocol["epochs"],
             lr_net=self.card.protocol["lr_net"],
             batch_train=self.card.protocol["batch_train"],

@@ -9,9 +9,11 @@ import ray
 
 from idm_ray import real_images, workers
 from idm_ray.algorithm.model_server import Snapshot
+from idm_ray.algorithm.state import Pretrained
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.machine import Capabilities, look_around
+from idm_ray.machine import Capabilities, look_around, peak_memory_bytes
+from idm_ray.plan import Lesson, Plan
 from idm_ray.results import outcome
 from idm_ray.work_log import WorkLog
 
@@ -108,6 +110,20 @@ def _inspect_place(config: RunConfig, info: DatasetInfo, compiling: bool) -> Cap
     return look_around(config.machine.device, gpu_assigned=assigned, compiling=compiling)
 
 
+def _pretrain(plan: Plan, lesson: Lesson) -> tuple[Any, ...]:
+    """A network at each of its looks, and what is told of them."""
+    networks, reports = workers.pretrain(plan, lesson)
+    return (*networks, reports)
+
+
+def _select(plan: Plan, group: int, *networks: Pretrained) -> tuple[dict[int, workers.Images], int]:
+    """The real images that are chosen for a group of classes, and the memory that it took."""
+    classes = plan.groups[group]
+    images = workers.select(plan, classes, networks)
+    by_class = images.reshape(len(classes), -1, *images.shape[1:])
+    return {group: by_class}, peak_memory_bytes()
+
+
 # Calls of this group are answered aside of what the actor does, which may take long.
 ASIDE = "aside"
 
@@ -118,7 +134,8 @@ QueueActor: Any = _remote(concurrency_groups={ASIDE: 1})(_QueueActor)
 inspect_place: Any = _remote(_inspect_place)
 look_for_data: Any = _remote(real_images.look_for_data)
 evaluate: Any = _remote(max_retries=0)(workers.evaluate)
-pretrain: Any = _remote(workers.pretrain)
+pretrain: Any = _remote(_pretrain)
+select: Any = _remote(num_returns=2)(_select)
 # The second result is for who only wants to know when the first is there.
 gather_images: Any = _remote(num_returns=2)(_gather_images)
 hold: Any = _remote(num_returns=2)(_hold)

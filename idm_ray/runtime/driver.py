@@ -43,6 +43,7 @@ from idm_ray.runtime.metrics import Exporter
 from idm_ray.runtime.placement import may_have_room
 from idm_ray.runtime.pretraining import pretrained_set
 from idm_ray.runtime.seating import seat
+from idm_ray.runtime.selection import Selection
 from idm_ray.runtime.surroundings import resources
 from idm_ray.runtime.team import Loaded, SeatsLostError
 from idm_ray.workers import Images
@@ -116,14 +117,16 @@ class RayRunner:
             self._pretrained = dict(enumerate(self._loaded.pretrained))
 
     def pretrain(self) -> Iterator[PretrainReport]:
-        """Train the networks that those of the queue are copies of, if there are to be any."""
+        """Train the networks that the plan asks for on real images, if there are to be any."""
         if self._pretrained or not self._has_own_queue:
             return  # they came with the checkpoint, or the shared queue has them
-        for report, network in pretrained_set(self.plan, self._team.seats):
-            # On the driver's node: no other node's end takes it away.
-            self._pretrained[report.member], held = beside_the_driver(actors.hold).remote(network)
-            fetch(held)
-            yield report
+        for lesson, reports, networks in pretrained_set(self.plan, self._team.seats):
+            for look, network in enumerate(networks):
+                # On the driver's node: no other node's end takes it away.
+                kept, held = beside_the_driver(actors.hold).remote(network)
+                fetch(held)
+                self._pretrained[lesson.member + look] = kept
+            yield from reports
 
     def start(self) -> Iterator[Announcement]:
         """Start the class actors and the queue; returns when they are ready.
@@ -150,6 +153,17 @@ class RayRunner:
         # Evaluations may have waited for the resources that are given back here.
         self._team.release()
         yield from self._results()
+
+    def select(self) -> Iterator[RunnerEvent]:
+        """Choose real images, each group of classes at the next seat that is free."""
+        began = time.perf_counter()
+        selection = Selection(self.plan, self._team.seats, self._networks)
+        yield from selection.run()
+        self._images, are_there = gathered(selection.images)
+        fetch(are_there)
+        self._team.release()
+        self.record.seconds += time.perf_counter() - began
+        self.record.peak_memory_bytes = selection.peak_memory_bytes
 
     def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
         """Make a checkpoint now, each group as it was after its last finished iteration."""

@@ -6,38 +6,40 @@ from typing import Any
 
 import ray
 
-from idm_ray.plan import Plan
+from idm_ray.plan import Lesson, Plan
 from idm_ray.pretrained import PretrainReport
 from idm_ray.runtime import actors
 from idm_ray.runtime.connection import fetch, wait
 from idm_ray.runtime.placement import Seat
 
 
-def pretrained_set(plan: Plan, seats: Sequence[Seat]) -> Iterator[tuple[PretrainReport, Any]]:
-    """Train the networks of the set, or find them kept.
+def pretrained_set(
+    plan: Plan, seats: Sequence[Seat]
+) -> Iterator[tuple[Lesson, tuple[PretrainReport, ...], tuple[Any, ...]]]:
+    """Train the networks that a plan asks for, or find them kept.
 
     Args:
         plan: of the run.
         seats: of its processes.
 
     Yields:
-        The report of each network, as they are ready, and a reference to the network.
+        Each lesson when it is over, its reports, and references to the network at each look.
     """
     shared_plan = ray.put(plan)
-    waiting, free = deque(range(plan.config.queue.pretrained)), list(seats)
-    running: dict[Any, tuple[Any, Seat]] = {}
+    waiting, free = deque(plan.pretraining), list(seats)
+    running: dict[Any, tuple[Lesson, tuple[Any, ...], Seat]] = {}
     try:
         while waiting or running:
             while waiting and free:
-                seat = free.pop(0)
-                task = actors.pretrain.options(num_returns=2, **seat.options)
-                network, report = task.remote(shared_plan, waiting.popleft())
-                running[report] = network, seat
+                seat, lesson = free.pop(0), waiting.popleft()
+                task = actors.pretrain.options(num_returns=len(lesson.steps) + 1, **seat.options)
+                *networks, reports = task.remote(shared_plan, lesson)
+                running[reports] = lesson, tuple(networks), seat
             done = wait(list(running))
-            for report in done:
-                network, seat = running.pop(report)
+            for reports in done:
+                lesson, networks, seat = running.pop(reports)
                 free.append(seat)
-                yield fetch(report), network
+                yield lesson, fetch(reports), networks
     finally:
-        for report in running:
-            ray.cancel(report, force=True)
+        for reports in running:
+            ray.cancel(reports, force=True)

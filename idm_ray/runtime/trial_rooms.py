@@ -135,6 +135,6 @@ def _numerics(job: Job, layout: Layout) -> Numerics:
 def _start_queue(job: Job, numerics: Numerics, gpus: float) -> Any:
     plan = Plan(config=job.config, info=job.info, numerics=numerics)
     seat = Seat({"num_cpus": 0, "num_gpus": gpus})
-    found = {report.member: network for report, network in pretrained_set(plan, [seat])}
+    found = {lesson.member: last for lesson, _, (last,) in pretrained_set(plan, [seat])}
     networks = [found[member] for member in sorted(found)]
     return SharedQueue.options(**seat.options).remote(plan, *networks)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from idm_ray.config import CondenseConfig, QueueConfig, RunConfig
-from idm_ray.recipes import dm_options
+from idm_ray.methods.dm import dm_options
 from idm_ray.searches.search import Axis, Point, Search
 
 

@@ -4,7 +4,7 @@ Beside it DM on random networks, and the model queue, which needs no number of e
 """
 
 from idm_ray.config import RunConfig
-from idm_ray.recipes import dm_options
+from idm_ray.methods.dm import dm_options
 from idm_ray.searches.components import plain_matching, queue_alone
 from idm_ray.searches.search import Axis, Point, Search
 
@@ -20,7 +20,7 @@ def points(config: RunConfig) -> tuple[Point, ...]:
     trained no further.
     """
     on_pretrained = {
-        "method": "idm",  # for `dm` has no pretrained networks
+        "method": "idm",  # for dm has no pretrained networks
         **dm_options(config.condense.batch_real),
         "pretrained": config.queue.pretrained or _NETWORKS,
         "pretrained_classes": "all",

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from idm_ray.config import UNUSED_BY_DM, RunConfig
+from idm_ray.config import RunConfig
 from idm_ray.errors import UserError
+from idm_ray.methods.catalog import find_method
 
 Scale = Literal["linear", "log", "bars", "trials"]
 
@@ -160,11 +161,12 @@ class Search:
         return self.space(config)
 
     def _check_method(self, config: RunConfig) -> None:
-        unused = [name for name in self.varies if name in UNUSED_BY_DM]
-        if config.condense.method == "dm" and unused:
+        method = config.condense.method
+        unused = [name for name in self.varies if name in find_method(method).unused]
+        if unused:
             raise UserError(
-                f"search {self.name} varies {', '.join(unused)}, expected method idm, got dm, "
-                "which does not have them; leave out --method"
+                f"search {self.name} varies {', '.join(unused)}, expected method idm, got "
+                f"{method}, which does not have them; leave out --method"
             )
 
 

@@ -6,8 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from idm_ray.algorithm.augment import OPERATIONS, draw_per_image
-from idm_ray.algorithm.evaluate import Protocol, TrainingImages, accuracy, fit, paper_protocol
+from idm_ray.algorithm.evaluate import TrainingImages, accuracy, fit
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.algorithm.protocols import Protocol
 from idm_ray.algorithm.randomness import generator
 from tests import reference
 from tests.algorithm.making import normal
@@ -158,15 +159,6 @@ def test_fitting_learns(pictures, labels):
     settings = protocol(epochs=60, drop_epoch=50, operations=())
     network, _ = trained(pictures, labels, settings)
     assert accuracy(network, [(pictures, labels)]) == 1.0
-
-
-@pytest.mark.parametrize(("epochs", "drop"), [(1000, 502), (300, 152), (20, 12), (1, 2)])
-def test_the_paper_s_protocol_drops_the_learning_rate_after_half_of_the_epochs(epochs, drop):
-    expected = Protocol(
-        epochs=epochs, drop_epoch=drop, lr_net=0.01, batch_train=256, operations=OPERATIONS
-    )
-    made = paper_protocol(epochs, lr_net=0.01, batch_train=256, operations=list(OPERATIONS))
-    assert made == expected
 
 
 def test_accuracy_counts_images_over_all_batches():

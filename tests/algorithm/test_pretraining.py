@@ -27,7 +27,14 @@ def network():
 
 
 def pretrained(member=1, steps=6, lr=0.02, seed=SEED):
-    return pretrain(network(), Numerics(), batches, member=member, steps=steps, lr=lr, seed=seed)
+    (found,) = looks(steps, member=member, lr=lr, seed=seed)
+    return found
+
+
+def looks(*steps, member=1, lr=0.02, seed=SEED):
+    """The network after each of so many steps."""
+    made = pretrain(network(), Numerics(), batches, member=member, looks=steps, lr=lr, seed=seed)
+    return list(made)
 
 
 def trained_by_hand(member, steps, lr):
@@ -64,6 +71,14 @@ def test_a_network_follows_from_its_number_and_the_seed():
         assert not np.array_equal(first.weights, other.weights)
 
 
+def test_looking_at_a_network_on_the_way_changes_nothing():
+    on_the_way = looks(2, 5, METER_STEPS + 2)
+    alone = [pretrained(steps=steps) for steps in (2, 5, METER_STEPS + 2)]
+    for one, other in zip(on_the_way, alone, strict=True):
+        assert one.weights.tobytes() == other.weights.tobytes()
+        assert (one.images, one.correct) == (other.images, other.correct)
+
+
 def test_training_learns():
     assert pretrained(steps=2 * METER_STEPS).accuracy > 0.9
 
@@ -76,7 +91,6 @@ def test_a_network_that_diverges_is_refused_as_soon_as_it_is_noticed():
         return batches(member, step)
 
     with pytest.raises(NonFiniteLossError, match=r"^the weights of pretrained network 1 are not f"):
-        pretrain(
-            network(), Numerics(), watched, member=1, steps=10 * METER_STEPS, lr=1e30, seed=SEED
-        )
+        looked = (10 * METER_STEPS,)
+        list(pretrain(network(), Numerics(), watched, member=1, looks=looked, lr=1e30, seed=SEED))
     assert len(steps) == METER_STEPS

@@ -11,11 +11,12 @@ import torch
 import idm_ray.algorithm
 from idm_ray.algorithm.augment import OPERATIONS, augment, draw_per_image, draw_siamese
 from idm_ray.algorithm.class_group import ClassGroup
-from idm_ray.algorithm.evaluate import TrainingImages, accuracy, fit, paper_protocol
+from idm_ray.algorithm.evaluate import TrainingImages, accuracy, fit
 from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.model_server import ModelServer
 from idm_ray.algorithm.networks import init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.algorithm.protocols import named_protocol
 from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.synthetic import start_from_noise, start_from_tiles
 from idm_ray.building import build_network
@@ -62,7 +63,7 @@ def train_and_match():
 
 
 def evaluate():
-    protocol = paper_protocol(5, lr_net=0.01, batch_train=3, operations=OPERATIONS)
+    protocol = named_protocol("paper", 5, lr_net=0.01, batch_train=3, operations=OPERATIONS)
     network = convnet(SHAPE, 2)
     forward = fit(network, TrainingImages(count=8, take=take), protocol, Numerics(), (0, "x"))
     accuracy(forward, [(IMAGES, LABELS)])

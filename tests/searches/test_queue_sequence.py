@@ -18,7 +18,7 @@ SMALL = {
 
 def served(plan):
     """The bits that the queue serves: of each network of each iteration."""
-    pretrained = [pretrain(plan, member)[0] for member in range(plan.config.queue.pretrained)]
+    pretrained = [pretrain(plan, lesson)[0][0] for lesson in plan.pretraining]
     queue, found = QueueWorker(plan, *pretrained), []
     for iteration in range(plan.config.condense.iterations):
         for snapshot in queue.begin(iteration):
@@ -146,7 +146,7 @@ def test_another_arithmetic_or_source_is_another_key(option, value):
 def test_meters_count_the_steps_that_the_server_counts(window, members):
     options = {"accuracy_window": window, "pretrained": members, "pretrain_steps": 2}
     plan, _ = plan_of(**SMALL, **options)
-    pretrained = [pretrain(plan, member)[0] for member in range(members)]
+    pretrained = [pretrain(plan, lesson)[0][0] for lesson in plan.pretraining]
     queue, kinds = QueueWorker(plan, *pretrained), set()
     for iteration, seen in enumerate(networks_of(plan.config)):
         snapshots = queue.begin(iteration)

@@ -1,0 +1,1 @@
+"""Methods: how the images of a set come about, one file each; see `catalog`."""

@@ -1,0 +1,9 @@
+"""Improved distribution matching: the method of the paper (Sec. 4)."""
+
+from idm_ray.methods.method import Matching, Method
+
+METHOD = Method(
+    title="IDM",
+    description="improved distribution matching",
+    how=Matching(),
+)
