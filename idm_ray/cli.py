@@ -107,7 +107,7 @@ def resume(folder: str, **given: Any) -> None:
 @click.argument("file", type=click.Path())
 @click.option(
     "--networks",
-    help="Comma-separated, such as convnet-3,vgg11,resnet18-bn,torchvision/resnet50. "
+    help="Comma-separated, such as convnet-3,convnet-3-batch,vgg11,torchvision/resnet50. "
     "[the set's own]",
 )
 @result_options
