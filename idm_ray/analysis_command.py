@@ -58,7 +58,7 @@ def run_analysis(given: Mapping[str, Any]) -> None:
     if "k" in options:
         options["k"] = _numbers(options["k"])
     from idm_ray.analysis.analyse import analyse  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import analysis_table  # noqa: PLC0415
+    from idm_ray.tables.experiments import analysis_table  # noqa: PLC0415
 
     terminal = make_terminal()
     try:

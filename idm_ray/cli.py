@@ -127,7 +127,7 @@ def evaluate(file: str, networks: str | None, data: str | None, **given: Any) ->
         raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import evaluation_table  # noqa: PLC0415
+    from idm_ray.tables.sets import evaluation_table  # noqa: PLC0415
 
     terminal = make_terminal()
     try:
@@ -176,7 +176,7 @@ def export(file: str, **options: Any) -> None:
     wrote. Every form says how to train on it, and `evaluate` and idm_ray.load take each of them.
     """
     from idm_ray.formats.export import export as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import exported_text  # noqa: PLC0415
+    from idm_ray.tables.sets import exported_text  # noqa: PLC0415
 
     found = run(file, **options)
     make_terminal().show(exported_text(found))
@@ -204,7 +204,7 @@ def report(folder: str, **options: Any) -> None:
     the nearest real ones, how all was made, and how to use it.
     """
     from idm_ray.page.writing import write_report  # noqa: PLC0415 -- heavy libraries
-    from idm_ray.tables import report_text  # noqa: PLC0415 -- torch is imported here
+    from idm_ray.tables.sets import report_text  # noqa: PLC0415 -- torch is imported here
 
     written = write_report(folder, **options)
     make_terminal().show(report_text(written))
@@ -245,7 +245,7 @@ def shards(source: str, out: str, shard_mb: float, overwrite: bool, **given: Any
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.sharding import write_shards  # noqa: PLC0415 -- torch is imported here
     from idm_ray.storage import shown  # noqa: PLC0415
-    from idm_ray.tables import shards_table  # noqa: PLC0415
+    from idm_ray.tables.sets import shards_table  # noqa: PLC0415
 
     terminal = make_terminal()
     began = time.monotonic()
@@ -312,7 +312,7 @@ def _bench_iteration(
     name: str, machine: Mapping[str, Any], rounds: int, terminal: "Terminal"
 ) -> dict[str, Any]:
     from idm_ray.bench.compare import compare  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import bench_table  # noqa: PLC0415
+    from idm_ray.tables.costs import bench_table  # noqa: PLC0415
 
     comparison = compare(SETTINGS[name], machine, rounds=rounds, listener=terminal)
     terminal.show(bench_table(comparison))
@@ -321,7 +321,7 @@ def _bench_iteration(
 
 def _bench_orchestration(terminal: "Terminal") -> list[dict[str, Any]]:
     from idm_ray.runtime.orchestration import measure  # noqa: PLC0415 -- Ray is imported here
-    from idm_ray.tables import orchestration_table  # noqa: PLC0415
+    from idm_ray.tables.costs import orchestration_table  # noqa: PLC0415
 
     rows = [dataclasses.asdict(cost) for cost in measure()]
     terminal.show(orchestration_table(rows))
@@ -363,7 +363,7 @@ def estimate(gpus: int | None, probe_s: float, config_file: Path | None, **given
     for name in NOT_OF_THE_CONFIG:
         options.pop(name, None)
     from idm_ray.estimation.estimate import estimate as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import estimate_table  # noqa: PLC0415
+    from idm_ray.tables.costs import estimate_table  # noqa: PLC0415
 
     terminal = make_terminal()
     try:

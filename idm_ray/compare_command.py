@@ -87,7 +87,7 @@ def run_compare(config_file: Path | None, given: Mapping[str, Any]) -> None:
         options.pop(name, None)
     from idm_ray.comparison.compare import compare  # noqa: PLC0415 -- torch is imported here
     from idm_ray.comparison.files import RESULTS  # noqa: PLC0415
-    from idm_ray.tables import comparison_tables  # noqa: PLC0415
+    from idm_ray.tables.experiments import comparison_tables  # noqa: PLC0415
 
     shown = make_listener()
     try:

@@ -74,7 +74,7 @@ def run_continual(given: Mapping[str, Any]) -> None:
     from idm_ray.continual.course import Course, parse_methods  # noqa: PLC0415 -- heavy
     from idm_ray.continual.learning import learn  # noqa: PLC0415 -- torch is imported
     from idm_ray.continual.outcome import as_json  # noqa: PLC0415
-    from idm_ray.tables import learned_table  # noqa: PLC0415
+    from idm_ray.tables.experiments import learned_table  # noqa: PLC0415
 
     if "methods" in options:
         asked["methods"] = parse_methods(options.pop("methods"))

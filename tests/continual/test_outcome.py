@@ -14,7 +14,7 @@ from idm_ray.continual.course import Course, Schedule
 from idm_ray.continual.figure import write_figure
 from idm_ray.continual.network import Score
 from idm_ray.continual.outcome import Learned, as_csv, as_json, points_of, title_of
-from idm_ray.tables import learned_table
+from idm_ray.tables.experiments import learned_table
 
 
 def learned(steps=3, orders=2, repeats=2, num_classes=10, methods=("dm", "idm")):
