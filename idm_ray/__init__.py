@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from idm_ray.evaluation import evaluate as evaluate
     from idm_ray.formats.export import export as export
     from idm_ray.formats.opening import load as load
+    from idm_ray.page.writing import write_report as write_report
     from idm_ray.run import condense as condense
     from idm_ray.run import resume as resume
     from idm_ray.tuning.tune import tune as tune
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "resume",
     "tune",
+    "write_report",
 ]
 
 _HOMES = {
@@ -40,6 +42,7 @@ _HOMES = {
     "load": "idm_ray.formats.opening",
     "resume": "idm_ray.run",
     "tune": "idm_ray.tuning.tune",
+    "write_report": "idm_ray.page.writing",
 }
 
 

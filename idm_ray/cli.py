@@ -184,6 +184,34 @@ def export(file: str, **options: Any) -> None:
 
 
 @cli.command(cls=GroupedCommand)
+@click.argument("folder", metavar="DIR", type=click.Path())
+@click.option("--out", type=click.Path(), help="New .html file: path or URI. [DIR/report.html]")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier page in --out.")
+@click.option("--data", help="Where the images that a run was made of are now. [where they were]")
+@click.option(
+    "--no-neighbours",
+    "neighbours",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Do not open the data of a run to show the training images nearest to its own.",
+)
+@result_options
+def report(folder: str, **options: Any) -> None:
+    """Write a page about the run, the search or the comparison in DIR, a path or a URI.
+
+    One HTML file that needs no others and loads nothing: results, curves, images class by class,
+    the nearest real ones, how all was made, and how to use it.
+    """
+    from idm_ray.page.writing import write_report  # noqa: PLC0415 -- heavy libraries
+    from idm_ray.tables import report_text  # noqa: PLC0415 -- torch is imported here
+
+    written = write_report(folder, **options)
+    make_terminal().show(report_text(written))
+    keep_result(dataclasses.asdict(written))
+
+
+@cli.command(cls=GroupedCommand)
 @click.argument("source")
 @click.option("--out", required=True, help="New folder of the shards, or a URI.")
 @click.option(

@@ -19,6 +19,7 @@ from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.evaluation import Evaluation
 from idm_ray.formats.export import Exported
+from idm_ray.page.writing import Written
 from idm_ray.report import statistics
 from idm_ray.searches.catalog import Listed
 from idm_ray.searches.search import Search
@@ -97,6 +98,14 @@ def exported_text(exported: Exported) -> str:
         f"{text} Of their numbers, {100 * exported.clipped:.1f} % were darker than black or "
         "brighter than white and were cut; the other forms keep them."
     )
+
+
+def report_text(written: Written) -> str:
+    """What page was written, and what is missing on it."""
+    size = rich.filesize.decimal(written.num_bytes)
+    unfinished = "" if written.is_complete else " that has not come to its end"
+    lines = [f"page of a {written.what}{unfinished} in {written.out}, {size}", *written.notices]
+    return escape("\n".join(lines))
 
 
 def bench_table(comparison: Comparison) -> Table:
