@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import pytest
 
@@ -114,14 +115,14 @@ def test_a_run_has_the_one_name():
 def test_a_set_is_condensed_with_one_and_evaluated_with_others(tmp_path):
     found = run(tmp_path / "run", network="convnet-2-leakyrelu-w16-max", repeats=1)
     assert found.summary["evaluation"]["network"] == "convnet-2-w16-max-leakyrelu"
+    others = ["convnet-1-w8-batch-nopool", "convnet-2-w8-nonorm-sigmoid"]
     told = command(
         *("evaluate", tmp_path / "run", "--data", "digits", "--local", "--device", "cpu"),
-        *("--networks", "convnet-1-w8-batch-nopool,convnet-2-w8-nonorm-sigmoid"),
-        *("--eval-epochs", "2", "--repeats", "1"),
+        *("--networks", ",".join(others), "--eval-epochs", "2", "--repeats", "1"),
+        *("--json", tmp_path / "found.json"),
     )
     assert told.status == 0, told.err
-    assert "│ convnet-1-w8-batch-nopool " in told.out
-    assert "│ convnet-2-w8-nonorm-sigmoid " in told.out
+    assert list(json.loads((tmp_path / "found.json").read_bytes())["networks"]) == others
 
 
 def test_batch_norm_is_for_evaluation_alone(tmp_path):

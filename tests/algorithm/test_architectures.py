@@ -8,9 +8,10 @@ import torchvision
 from torch import nn
 
 from idm_ray.algorithm.architectures import ARCHITECTURES, ConvNetVariant
-from idm_ray.algorithm.evaluate import TrainingImages, fit, paper_protocol
+from idm_ray.algorithm.evaluate import TrainingImages, fit
 from idm_ray.algorithm.networks import ConvNet
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.algorithm.protocols import Protocol
 from idm_ray.algorithm.randomness import generator
 from idm_ray.building import (
     build_network,
@@ -252,6 +253,6 @@ def test_a_convnet_of_other_parts_learns(words, precision):
     labels = torch.arange(16) % 2
     images = normal(16, 1, 8, 8).float() * 0.1 + labels.reshape(-1, 1, 1, 1)
     data = TrainingImages(count=16, take=lambda rows: (images[rows], labels[rows]))
-    protocol = paper_protocol(60, lr_net=0.05, batch_train=8, operations=())
+    protocol = Protocol(epochs=60, drop_epoch=32, lr_net=0.05, batch_train=8, operations=())
     forward = fit(network, data, protocol, Numerics(precision=precision), (0, "test"))
     assert (forward(images).argmax(1) == labels).all()
