@@ -4,7 +4,7 @@ import functools
 import io
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -132,6 +132,23 @@ def _program(
     shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
     command = click.command(cls=GroupedCommand)(options(shortened(run)))
     return lambda: main(command)
+
+
+def on_cifar100(given: Settings, tell: Tell, *, searches: Sequence[str], smoke: bool) -> Settings:
+    """Settle the options of searches that the paper has on CIFAR-100, at 10 per class.
+
+    Args:
+        given: options of the user, who wins.
+        tell: tells a line to people.
+        searches: to run unless the user names others.
+        smoke: a rehearsal on small images of its own, which need no download.
+    """
+    given["search"] = given["search"] or searches
+    given["ipc"] = given["ipc"] or 10
+    if smoke:
+        given |= {"data": smoke_images(32), "seeds": given["seeds"] or 1, "ipc": 1}
+        tell("a rehearsal: what is drawn shows that everything works together, and nothing else")
+    return {**given, "data": given["data"] or "cifar100"}
 
 
 def smoke_images(size: int) -> str:

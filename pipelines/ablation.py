@@ -12,22 +12,14 @@ epochs, here there are 5 unless --pretrained says otherwise). Every setting at 1
 seeds, 20,001 iterations each, for a cluster of GPUs. What two of them share runs once.
 """
 
-from idm_ray.pipeline import Settings, Tell, search_pipeline, smoke_images
+from idm_ray.pipeline import Settings, Tell, on_cifar100, search_pipeline
 
 TABLES_AND_FIGURE = ("components", "partition", "pretrain_epochs")
 
 
 def ablation(given: Settings, tell: Tell, *, smoke: bool) -> Settings:
     """Try what Tables 2 and 3 and Figure 3 of the paper try, and draw it."""
-    # Without --search, all three; what the user gives wins.
-    given["search"] = given["search"] or TABLES_AND_FIGURE
-    given["ipc"] = given["ipc"] or 10
-
-    # A rehearsal on small images of its own, which need no download.
-    if smoke:
-        given |= {"data": smoke_images(32), "seeds": given["seeds"] or 1, "ipc": 1}
-        tell("a rehearsal: what is drawn shows that everything works together, and nothing else")
-    return {**given, "data": given["data"] or "cifar100"}
+    return on_cifar100(given, tell, searches=TABLES_AND_FIGURE, smoke=smoke)
 
 
 if __name__ == "__main__":
