@@ -47,7 +47,7 @@ MAX_SIZE = 8192
 
 # The names of methods: `methods/NAME.py` has each, with underscores.
 METHODS = (
-    *("idm", "dm"),
+    *("idm", "dm", "dc", "dsa"),
     *("random", "herding", "herding-greedy", "forgetting", "kmeans"),
 )
 
@@ -130,14 +130,16 @@ class CondenseConfig:
     """The condensation itself (Sec. 4.1, 4.3 and 5.1)."""
 
     method: str = "idm"
-    """idm; dm: plain distribution matching on fresh random networks; or real images that are
-    chosen: random, herding, herding-greedy, forgetting, kmeans."""
+    """idm; dm: plain distribution matching on fresh random networks; dc, dsa: gradient matching
+    without and with augmentation; or real images that are chosen: random, herding, herding-greedy,
+    forgetting, kmeans."""
 
     ipc: int = 1
     """Synthetic images per class."""
 
     iterations: int = 1000
-    """Updates of the synthetic images (M); 0 for methods that choose real images."""
+    """Updates of the synthetic images (M), of dc and dsa outer_rounds of them in each; 0 for
+    methods that choose real images."""
 
     seed: int = 0
     """Seed of everything that is drawn at random."""
@@ -171,6 +173,13 @@ class CondenseConfig:
     num_matched_models: int = 1
     """Networks matched per iteration; their losses are averaged."""
 
+    outer_rounds: AutoInt = "auto"
+    """Steps of the images in an iteration of dc or dsa; auto: as published for the nearest ipc."""
+
+    inner_epochs: AutoInt = "auto"
+    """Epochs for which an iteration's network is trained on the synthetic images of all classes
+    between two of those steps; auto: as published for the nearest ipc."""
+
     classes_per_group: AutoInt = "auto"
     """Classes that share one forward pass; groups are what actors own."""
 
@@ -183,7 +192,8 @@ class CondenseConfig:
         at_least("iterations", self.iterations, 0)
         at_least("seed", self.seed, 0)
         at_least("lambda_reg", self.lambda_reg, 0)
-        at_least("classes_per_group", self.classes_per_group, 1)
+        for name in ("classes_per_group", "outer_rounds", "inner_epochs"):
+            at_least(name, getattr(self, name), 1)
         positive("lr_img", self.lr_img)
         if not 0 <= self.momentum_img < 1:
             raise wrong("momentum_img", self.momentum_img, "at least 0 and below 1")

@@ -107,18 +107,23 @@ class RealImages:
         self._mean = torch.tensor(plan.info.mean, device=device).reshape(-1, 1, 1)
         self._std = torch.tensor(plan.info.std, device=device).reshape(-1, 1, 1)
 
-    def matching_batch(self, iteration: int, label: int) -> tuple[Tensor, Tensor]:
+    def matching_batch(self, step: int, label: int) -> tuple[Tensor, Tensor]:
         """Real images of a class and their weights in its mean.
+
+        Args:
+            step: of the images, counting from 0 over all rounds of all iterations.
+            label: of the class.
 
         Returns:
             (B, C, H, W) and (B,). B is the same for all classes: a class with fewer images than
             the batch gives all of them, filled up with images of weight 0.
         """
         condense, train = self._plan.config.condense, self._dataset.train
-        rows, filled = self._matching_rows(iteration, label)
+        rows, filled = self._matching_rows(step, label)
         images = self._load(train, filled)
-        if self._dataset.sharded is not None and iteration + 1 < condense.iterations:
-            train.images.expect(self._matching_rows(iteration + 1, label)[1])
+        steps = condense.iterations * self._plan.rounds
+        if self._dataset.sharded is not None and step + 1 < steps:
+            train.images.expect(self._matching_rows(step + 1, label)[1])
         weights = torch.zeros(len(filled), device=self._mean.device)
         weights[: len(rows)] = 1 / len(rows)
         return images, weights
@@ -239,11 +244,11 @@ class RealImages:
         if self._dataset.sharded is not None:
             self._dataset.sharded.close()
 
-    def _matching_rows(self, iteration: int, label: int) -> tuple[Rows, Rows]:
-        """Rows of a class's images in an iteration, and these filled up to a full batch."""
+    def _matching_rows(self, step: int, label: int) -> tuple[Rows, Rows]:
+        """Rows of a class's images in a step, and these filled up to a full batch."""
         condense = self._plan.config.condense
         rows = real_batch_rows(
-            self._dataset.train, label, condense.batch_real, seed=condense.seed, iteration=iteration
+            self._dataset.train, label, condense.batch_real, seed=condense.seed, iteration=step
         )
         return rows, np.resize(rows, min(condense.batch_real, max(self._plan.info.train_counts)))
 

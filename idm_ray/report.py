@@ -161,7 +161,7 @@ class RateMeter:
         condense, info = plan.config.condense, plan.info
         real = sum(min(condense.batch_real, count) for count in info.train_counts)
         tiles = info.num_classes * condense.ipc * condense.partition**2
-        self._per_iteration = (real + tiles) * condense.num_matched_models
+        self._per_iteration = (real + tiles) * condense.num_matched_models * plan.rounds
         self._iteration, self._seconds = iteration, seconds
 
     def measure(self, event: Progress | Evaluated, seconds: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ from idm_ray.building import can_be_matched
 from idm_ray.checkpoints.folder import CheckpointFolder
 from idm_ray.checkpoints.saving import Saving
 from idm_ray.checks import check_types, parse_interval, refuse_unknown, wrong
-from idm_ray.config import RunConfig, option_names
+from idm_ray.config import CondenseConfig, RunConfig, option_names
 from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
@@ -22,7 +22,8 @@ from idm_ray.data.splits import repeated_start
 from idm_ray.errors import IdmRayError, UserError
 from idm_ray.execution import Execution, Finished, Listener, Runner, marks
 from idm_ray.host import memory_bytes
-from idm_ray.layout import check_memory, condensing_work, settle
+from idm_ray.layout import check_memory, condensing_work, default_rounds, settle
+from idm_ray.methods.method import Rounds
 from idm_ray.plan import Plan
 from idm_ray.progress import Announcement
 from idm_ray.report import provenance
@@ -260,6 +261,7 @@ def _saving(folder: RunFolder, plan: Plan) -> Saving:
         CheckpointFolder(folder.checkpoints),
         parse_interval("checkpoint_interval", plan.config.machine.checkpoint_interval),
         num_groups=len(plan.groups),
+        groups_meet=plan.rounds > 1,
     )
 
 
@@ -319,6 +321,8 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
         ),
         Announcement(f"recipe {recipe.name}: {recipe.origin}"),
     ]
+    if (rounds := default_rounds(config.condense)) is not None:
+        notes.append(Announcement(_describe_rounds(config.condense, rounds)))
     if info.skipped:
         some = "; ".join(info.unreadable)
         more = info.skipped - len(info.unreadable)
@@ -333,6 +337,18 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
     if repeating:
         notes.append(Announcement(repeating, warning=True))
     return config, notes
+
+
+def _describe_rounds(condense: CondenseConfig, published: Rounds) -> str:
+    """How often the images are stepped in an iteration, and where that comes from."""
+    outer, inner = condense.outer_rounds, condense.inner_epochs
+    text = "1 outer round an iteration"
+    if outer != 1:
+        text = f"{outer} outer rounds an iteration, {inner} inner epochs between them"
+    if (outer, inner) != (published.outer, published.inner):
+        return text
+    nearest = "" if published.ipc == condense.ipc else f", the nearest to {condense.ipc}"
+    return f"{text}: published for {published.ipc} per class{nearest}"
 
 
 def absolute(config: RunConfig) -> RunConfig:
@@ -378,7 +394,11 @@ def describe_numerics(plan: Plan) -> str:
     """How networks are computed, in one line."""
     numerics = plan.numerics
     how = "compiled" if numerics.compile else "not compiled"
+    plain = numerics.precision == "float32" and not numerics.compile
+    twice = ""
+    if not (plain or plan.selects) and plan.matching.second_order:
+        twice = " (gradients of gradients in float32, not compiled)"
     return (
-        f"{plan.config.condense.network} in {numerics.precision}, {how}; {len(plan.groups)} groups "
-        f"of up to {len(plan.groups[0])} classes"
+        f"{plan.config.condense.network} in {numerics.precision}, {how}{twice}; "
+        f"{len(plan.groups)} groups of up to {len(plan.groups[0])} classes"
     )
