@@ -7,7 +7,6 @@ itself and against each other; what depends on the data is checked where the dat
 
 import dataclasses
 import difflib
-import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from idm_ray.checks import (
     wrong,
 )
 from idm_ray.errors import UserError
+from idm_ray.network_names import parse_convnet
 
 AutoInt = int | Literal["auto"]
 AutoFloat = float | Literal["auto"]
@@ -47,11 +47,12 @@ MAX_SIZE = 8192
 
 # The names of methods: `methods/NAME.py` has each, with underscores.
 METHODS = (
-    *("idm", "dm"),
+    *("idm", "dm", "dc", "dsa"),
     *("random", "herding", "herding-greedy", "forgetting", "kmeans"),
 )
 
-# Beside convnet-DEPTH. Those that end in "-bn" have batch norm, and can only be evaluated with.
+# Beside ConvNets (`network_names`). Those that end in "-bn" have batch norm, and can only be
+# evaluated with.
 NETWORKS = (
     *("alexnet", "alexnet-bn", "vgg11", "vgg11-bn"),
     *("resnet18", "resnet18-bn", "resnet18-ap", "resnet18-ap-bn"),
@@ -129,21 +130,24 @@ class CondenseConfig:
     """The condensation itself (Sec. 4.1, 4.3 and 5.1)."""
 
     method: str = "idm"
-    """idm; dm: plain distribution matching on fresh random networks; or real images that are
-    chosen: random, herding, herding-greedy, forgetting, kmeans."""
+    """idm; dm: plain distribution matching on fresh random networks; dc, dsa: gradient matching
+    without and with augmentation; or real images that are chosen: random, herding, herding-greedy,
+    forgetting, kmeans."""
 
     ipc: int = 1
     """Synthetic images per class."""
 
     iterations: int = 1000
-    """Updates of the synthetic images (M); 0 for methods that choose real images."""
+    """Updates of the synthetic images (M), of dc and dsa outer_rounds of them in each; 0 for
+    methods that choose real images."""
 
     seed: int = 0
     """Seed of everything that is drawn at random."""
 
     network: str = "auto"
     """Embedding network: convnet-DEPTH, alexnet, vgg11, resnet18 or resnet18-ap; auto: a ConvNet of
-    the depth that fits the image size."""
+    the depth that fits the image size. A ConvNet's name goes on with what differs from the paper's,
+    as in convnet-3-w64-max (docs/settings.md lists it)."""
 
     batch_real: int = 256
     """Real images of each class matched per iteration; the whole class if it has no more."""
@@ -169,6 +173,13 @@ class CondenseConfig:
     num_matched_models: int = 1
     """Networks matched per iteration; their losses are averaged."""
 
+    outer_rounds: AutoInt = "auto"
+    """Steps of the images in an iteration of dc or dsa; auto: as published for the nearest ipc."""
+
+    inner_epochs: AutoInt = "auto"
+    """Epochs for which an iteration's network is trained on the synthetic images of all classes
+    between two of those steps; auto: as published for the nearest ipc."""
+
     classes_per_group: AutoInt = "auto"
     """Classes that share one forward pass; groups are what actors own."""
 
@@ -181,7 +192,8 @@ class CondenseConfig:
         at_least("iterations", self.iterations, 0)
         at_least("seed", self.seed, 0)
         at_least("lambda_reg", self.lambda_reg, 0)
-        at_least("classes_per_group", self.classes_per_group, 1)
+        for name in ("classes_per_group", "outer_rounds", "inner_epochs"):
+            at_least(name, getattr(self, name), 1)
         positive("lr_img", self.lr_img)
         if not 0 <= self.momentum_img < 1:
             raise wrong("momentum_img", self.momentum_img, "at least 0 and below 1")
@@ -454,8 +466,8 @@ PARTS: dict[str, type] = {
 
 def _check_network(name: str) -> None:
     """Torchvision's names are known where torchvision is imported."""
-    is_known = name == "auto" or re.fullmatch(r"convnet-[1-9]\d?", name) or name in NETWORKS
-    if is_known or name.startswith(TORCHVISION):
+    is_known = name == "auto" or name in NETWORKS or name.startswith(TORCHVISION)
+    if is_known or parse_convnet(name) is not None:
         return
     near = difflib.get_close_matches(name.lower(), ("convnet-3", *NETWORKS), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -10,11 +10,12 @@ from idm_ray.algorithm.networks import default_network
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.building import check_network
 from idm_ray.checks import wrong
-from idm_ray.config import AutoFloat, MachineConfig, RunConfig
+from idm_ray.config import AutoFloat, CondenseConfig, MachineConfig, RunConfig
 from idm_ray.errors import UserError
 from idm_ray.machine import Capabilities
-from idm_ray.methods.catalog import find_method
-from idm_ray.methods.method import Selecting
+from idm_ray.methods.catalog import find_method, rounds_of
+from idm_ray.methods.method import Matching, Rounds, Selecting
+from idm_ray.network_names import one_name
 
 # Pixels that go through a network at once: their activations are kept for the backward pass, about
 # 0.4 GB for ConvNet-3 in bfloat16.
@@ -105,7 +106,7 @@ def crew_of(layout: Layout, groups: Sequence[Sequence[int]], *, cpus: float, gpu
 
 
 def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> RunConfig:
-    """Fill in what depends on the data alone: network, groups, images per pass; check them.
+    """Fill in what depends on the data alone: network, groups, images per pass, rounds; check them.
 
     Raises:
         UserError: a depth or a partition that the image size does not allow, or more classes for a
@@ -117,7 +118,7 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     selects = isinstance(find_method(config.condense.method).how, Selecting)
     if not selects and not config.condense.iterations:
         raise wrong("iterations", 0, f"at least 1 for method {config.condense.method}")
-    name = config.condense.network
+    name = one_name(config.condense.network)
     if name == "auto":
         name = default_network(image_shape)
     images_per_pass = _images_per_pass(config, image_shape)
@@ -129,11 +130,26 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
         tile_size(min(image_shape[1:]), config.condense.partition)
     except ValueError as error:
         raise UserError(str(error)) from error
+    rounds = default_rounds(config.condense)
     return config.replace(
         network=name,
         classes_per_group=min(size, num_classes),
         images_per_pass=images_per_pass,
+        **(_rounds_options(config.condense, rounds) if rounds else {}),
     )
+
+
+def default_rounds(condense: CondenseConfig) -> Rounds | None:
+    """What `auto` means for the rounds of an iteration; None for a method that has none."""
+    how = find_method(condense.method).how
+    if not isinstance(how, Matching) or how.rounds is None:
+        return None
+    return how.rounds(condense.ipc)
+
+
+def _rounds_options(condense: CondenseConfig, rounds: Rounds) -> dict[str, int]:
+    options = {"outer_rounds": rounds.outer, "inner_epochs": rounds.inner}
+    return {n: auto if (v := getattr(condense, n)) == "auto" else v for n, auto in options.items()}
 
 
 def check_memory(
@@ -319,22 +335,31 @@ def condensing_work(
 
     Evaluation does not count: it must not decide about the arithmetic of the images.
     """
-    images = matching_work(config, train_counts) + training_work(config)
+    images = matching_work(config, train_counts) + training_work(config, len(train_counts))
     images = config.condense.iterations * images + pretraining_work(config, train_counts)
     return images * image_shape[1] * image_shape[2]
 
 
 def matching_work(config: RunConfig, train_counts: Sequence[int]) -> float:
-    """Images through networks to match all classes in one iteration, counted likewise."""
+    """Images through networks to match all classes in one iteration, counted likewise.
+
+    Of gradients of gradients, which are never compiled, only the real images' side is counted.
+    """
     condense = config.condense
     real = sum(min(condense.batch_real, count) for count in train_counts)
+    how = find_method(condense.method).how
+    if isinstance(how, Matching) and how.second_order:
+        return float(3 * real * condense.num_matched_models * rounds_of(condense))
     tiles = len(train_counts) * condense.ipc * condense.partition**2
     return float((real + 3 * tiles) * condense.num_matched_models)
 
 
-def training_work(config: RunConfig) -> float:
-    """Images through networks to train the queue, mean of an iteration, counted likewise."""
-    queue = config.queue
+def training_work(config: RunConfig, num_classes: int) -> float:
+    """Images through networks to train them, mean of an iteration, counted likewise."""
+    condense, queue = config.condense, config.queue
+    if (rounds := rounds_of(condense)) > 1:
+        epochs = (rounds - 1) * int(condense.inner_epochs) * condense.num_matched_models
+        return 3.0 * epochs * num_classes * condense.ipc
     if not queue.queue_size:
         return 0.0
     steps = queue.num_trained_models * queue.train_steps / queue.train_interval

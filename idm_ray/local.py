@@ -26,7 +26,7 @@ from idm_ray.layout import (
     crew_of_one,
 )
 from idm_ray.local_commits import Commits, RunState, load
-from idm_ray.machine import look_around, peak_memory_bytes
+from idm_ray.machine import look_around, peak_memory_bytes, reset_peak_memory
 from idm_ray.monitoring import Export
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
@@ -47,6 +47,7 @@ from idm_ray.workers import (
     ClassWorker,
     Images,
     QueueWorker,
+    WorkerReport,
     evaluate,
     gather_images,
     pretrain,
@@ -123,6 +124,7 @@ class LocalRunner:
 
     def start(self) -> Iterator[Announcement]:
         """Build the queue and the one worker that owns all groups; `pretrain` comes first."""
+        reset_peak_memory()  # what this process did before is not this run's
         saved = self._saved
         self._queue = QueueWorker(
             self.plan,
@@ -148,13 +150,16 @@ class LocalRunner:
         )
         reported_at = self.record.seconds
         yield from self._evaluate_copies()
-        for iteration in range(queue.iteration, iterations):
-            began = time.perf_counter()
-            matched = worker.run(iteration, [queue.begin(iteration)])
-            collector.add_worker(matched)
+        # Where classes meet, all groups are at one iteration, and its networks are its own.
+        first = worker.iteration if self.plan.rounds > 1 else queue.iteration
+        for iteration in range(first, iterations):
+            began, matching_s = time.perf_counter(), 0.0
+            for matched in self._rounds(iteration):
+                collector.add_worker(matched)
+                matching_s += matched.busy_s
             collector.add_queue(queue.train(iteration))
             queue.release(worker.iteration)
-            self._add(time.perf_counter() - began, matching_s=matched.busy_s)
+            self._add(time.perf_counter() - began, matching_s=matching_s)
             for progress in collector.due(self.record.seconds - reported_at):
                 reported_at = self.record.seconds
                 yield progress
@@ -163,6 +168,13 @@ class LocalRunner:
         self._images = gather_images(worker.images())
         self.record.peak_memory_bytes = max(self.record.peak_memory_bytes, peak_memory_bytes())
         yield from self.commit(within_s=None)
+
+    def _rounds(self, iteration: int) -> Iterator[WorkerReport]:
+        """Match in each round of an iteration, between which networks may be trained on all."""
+        queue, worker = self._started()
+        for round_ in range(self.plan.rounds):
+            snapshots = queue.go_on(worker.images()) if round_ else queue.begin(iteration)
+            yield worker.run_round(iteration, round_, snapshots)
 
     def commit(self, *, within_s: float | None) -> Iterator[Announcement | Committed]:
         """Make a checkpoint now, of all iterations that are finished; waits until it is written.
@@ -179,6 +191,7 @@ class LocalRunner:
 
     def select(self) -> Iterator[RunnerEvent]:
         """Choose real images, class by class; `pretrain` comes first."""
+        reset_peak_memory()  # what this process did before is not this run's
         began, chosen = time.perf_counter(), []
         for done, classes in enumerate(self.plan.groups, start=1):
             chosen.append(select(self.plan, classes, self._pretrained))
@@ -224,7 +237,7 @@ class LocalRunner:
     def _take(self, known: Collection[VersionKey]) -> tuple[RunState, Tally]:
         queue, worker = self._started()
         state, versions = queue.state(known)
-        groups = worker.states()
+        groups = worker.states(worker.iteration if self.plan.rounds > 1 else None)
         taken = RunState(groups=groups, queue=state, versions=versions, pretrained=self._pretrained)
         return taken, self.record.tally()
 

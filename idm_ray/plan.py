@@ -13,8 +13,8 @@ from idm_ray.checks import parse_iterations
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.layout import cut_groups
-from idm_ray.methods.catalog import find_method
-from idm_ray.methods.method import Method, Selecting
+from idm_ray.methods.catalog import find_method, rounds_of
+from idm_ray.methods.method import Matching, Method, Selecting
 
 # What a network is trained on; `EvaluationJob` explains them.
 Subject = Literal["condensed", "start", "random", "whole"]
@@ -75,6 +75,23 @@ class Plan:
     def selects(self) -> bool:
         """Whether real images are chosen: there are no iterations."""
         return isinstance(self.method.how, Selecting)
+
+    @property
+    def matching(self) -> Matching:
+        """How synthetic images are made, if real ones are not chosen."""
+        how = self.method.how
+        assert isinstance(how, Matching), "the method has iterations"
+        return how
+
+    @property
+    def rounds(self) -> int:
+        """Steps of the images in an iteration; between two of them, all classes meet."""
+        return rounds_of(self.config.condense)
+
+    @property
+    def matched_operations(self) -> tuple[str, ...]:
+        """Augmentations of what is matched; none where the method has none."""
+        return self.operations if self.matching.augments else ()
 
     @property
     def pretraining(self) -> tuple[Lesson, ...]:

@@ -3,7 +3,7 @@
 import contextlib
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -107,18 +107,23 @@ class RealImages:
         self._mean = torch.tensor(plan.info.mean, device=device).reshape(-1, 1, 1)
         self._std = torch.tensor(plan.info.std, device=device).reshape(-1, 1, 1)
 
-    def matching_batch(self, iteration: int, label: int) -> tuple[Tensor, Tensor]:
+    def matching_batch(self, step: int, label: int) -> tuple[Tensor, Tensor]:
         """Real images of a class and their weights in its mean.
+
+        Args:
+            step: of the images, counting from 0 over all rounds of all iterations.
+            label: of the class.
 
         Returns:
             (B, C, H, W) and (B,). B is the same for all classes: a class with fewer images than
             the batch gives all of them, filled up with images of weight 0.
         """
         condense, train = self._plan.config.condense, self._dataset.train
-        rows, filled = self._matching_rows(iteration, label)
+        rows, filled = self._matching_rows(step, label)
         images = self._load(train, filled)
-        if self._dataset.sharded is not None and iteration + 1 < condense.iterations:
-            train.images.expect(self._matching_rows(iteration + 1, label)[1])
+        steps = condense.iterations * self._plan.rounds
+        if self._dataset.sharded is not None and step + 1 < steps:
+            train.images.expect(self._matching_rows(step + 1, label)[1])
         weights = torch.zeros(len(filled), device=self._mean.device)
         weights[: len(rows)] = 1 / len(rows)
         return images, weights
@@ -189,17 +194,22 @@ class RealImages:
 
         return TrainingImages(count=len(train.images), take=take)
 
-    def test_batches(self, split: TestedOn = "eval_split") -> Iterator[tuple[Tensor, Tensor]]:
+    def test_batches(
+        self, classes: Sequence[int] | None = None, *, split: TestedOn = "eval_split"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """All images that networks are tested on, and their labels.
 
         As many at a time as go through a network at once.
 
         Args:
+            classes: labels; images of other classes are left out. None: all.
             split: those of the option eval_split, or those by which iterates are selected.
         """
         test, batch = self._tested(split), self._plan.numerics.images_per_pass
-        total = len(test.images)
-        batches = [np.arange(n, min(n + batch, total)) for n in range(0, total, batch)]
+        tested = np.arange(len(test.images))
+        if classes is not None:
+            tested = np.concatenate([test.class_rows(label) for label in sorted(classes)])
+        batches = [tested[n : n + batch] for n in range(0, len(tested), batch)]
         for rows, following in zip_longest(batches, batches[1:]):
             if following is not None:
                 test.images.expect(following)
@@ -237,11 +247,11 @@ class RealImages:
         if self._dataset.sharded is not None:
             self._dataset.sharded.close()
 
-    def _matching_rows(self, iteration: int, label: int) -> tuple[Rows, Rows]:
-        """Rows of a class's images in an iteration, and these filled up to a full batch."""
+    def _matching_rows(self, step: int, label: int) -> tuple[Rows, Rows]:
+        """Rows of a class's images in a step, and these filled up to a full batch."""
         condense = self._plan.config.condense
         rows = real_batch_rows(
-            self._dataset.train, label, condense.batch_real, seed=condense.seed, iteration=iteration
+            self._dataset.train, label, condense.batch_real, seed=condense.seed, iteration=step
         )
         return rows, np.resize(rows, min(condense.batch_real, max(self._plan.info.train_counts)))
 

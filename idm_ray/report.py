@@ -184,7 +184,7 @@ class RateMeter:
         condense, info = plan.config.condense, plan.info
         real = sum(min(condense.batch_real, count) for count in info.train_counts)
         tiles = info.num_classes * condense.ipc * condense.partition**2
-        self._per_iteration = (real + tiles) * condense.num_matched_models
+        self._per_iteration = (real + tiles) * condense.num_matched_models * plan.rounds
         self._iteration, self._seconds = iteration, seconds
 
     def measure(self, event: Progress | Evaluated, seconds: float) -> dict[str, float]:
@@ -285,9 +285,16 @@ def provenance(plan: Plan, processors: Sequence[str]) -> dict[str, Any]:
             "mean": list(plan.info.mean),
             "std": list(plan.info.std),
         },
-        "command": shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])]),
         "numerics": dataclasses.asdict(plan.numerics),
         "processors": list(processors),
+        **made_by(),
+    }
+
+
+def made_by() -> dict[str, Any]:
+    """What makes numbers now: the command, versions of packages, and the commit of this one."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])]),
         "versions": _versions(),
         "commit": _commit(),
     }

@@ -14,7 +14,7 @@ from idm_ray.building import can_be_matched
 from idm_ray.checkpoints.folder import CheckpointFolder
 from idm_ray.checkpoints.saving import Saving
 from idm_ray.checks import check_types, parse_interval, refuse_unknown, wrong
-from idm_ray.config import RunConfig, option_names
+from idm_ray.config import CondenseConfig, RunConfig, option_names
 from idm_ray.data.classes import parse_classes, write_classes
 from idm_ray.data.dataset import DatasetInfo, open_dataset
 from idm_ray.data.sources import locate
@@ -23,10 +23,12 @@ from idm_ray.errors import IdmRayError, UserError
 from idm_ray.evaluation_jobs import marks
 from idm_ray.execution import Execution, Finished, Listener, Runner
 from idm_ray.host import memory_bytes
-from idm_ray.layout import check_memory, condensing_work, settle
+from idm_ray.layout import check_memory, condensing_work, default_rounds, settle
+from idm_ray.methods.method import Rounds
 from idm_ray.plan import Plan, copy_at
 from idm_ray.progress import Announcement
 from idm_ray.report import provenance
+from idm_ray.results.run_config import parse_config
 from idm_ray.results.run_files import holds_run
 from idm_ray.results.run_folder import RunFolder, next_free
 from idm_ray.same_numbers import NEUTRAL_OPTIONS, differences
@@ -210,13 +212,21 @@ def _check_own(resume: str, out: str | Path | None, *, overwrite: bool) -> None:
 
 def _refuse_differences(folder: RunFolder, given: Mapping[str, Any]) -> None:
     """Refuse to go on with other numbers than those that a run was begun for."""
-    # A run of an earlier version lacks what came since, which it did not do.
-    found = differences({**RunConfig().flat(), **folder.read_config()["options"]}, given)
+    found = differences(folder.read_config()["options"], given)
     if found:
         raise UserError(
             f"the run in {folder.place} has other settings: {'; '.join(found)}; go on with those "
             "that it has, or choose another --out"
         )
+
+
+def differing_settings(place: Location, config: RunConfig) -> tuple[str, ...]:
+    """Tell in what a settled config differs from the run of a folder; nothing if it holds none."""
+    file = place / "config.yaml"
+    if not file.exists():
+        return ()
+    stored = parse_config(file.read_bytes(), str(file))
+    return differences(stored["options"], config.flat())
 
 
 def _check_data(stored: Mapping[str, Any], info: DatasetInfo, data: str) -> None:
@@ -252,6 +262,7 @@ def _saving(folder: RunFolder, plan: Plan) -> Saving:
         CheckpointFolder(folder.checkpoints),
         parse_interval("checkpoint_interval", plan.config.machine.checkpoint_interval),
         num_groups=len(plan.groups),
+        groups_meet=plan.rounds > 1,
     )
 
 
@@ -312,6 +323,8 @@ def _settle(options: Mapping[str, Any], info: DatasetInfo) -> tuple[RunConfig, l
         ),
         Announcement(f"recipe {recipe.name}: {recipe.origin}"),
     ]
+    if (rounds := default_rounds(config.condense)) is not None:
+        notes.append(Announcement(_describe_rounds(config.condense, rounds)))
     if info.skipped:
         some = "; ".join(info.unreadable)
         more = info.skipped - len(info.unreadable)
@@ -340,6 +353,18 @@ def _check_iterates(config: RunConfig) -> None:
             else f"method {config.condense.method} has no iterates: expected select last, got "
             "validation; leave it out"
         )
+
+
+def _describe_rounds(condense: CondenseConfig, published: Rounds) -> str:
+    """How often the images are stepped in an iteration, and where that comes from."""
+    outer, inner = condense.outer_rounds, condense.inner_epochs
+    text = "1 outer round an iteration"
+    if outer != 1:
+        text = f"{outer} outer rounds an iteration, {inner} inner epochs between them"
+    if (outer, inner) != (published.outer, published.inner):
+        return text
+    nearest = "" if published.ipc == condense.ipc else f", the nearest to {condense.ipc}"
+    return f"{text}: published for {published.ipc} per class{nearest}"
 
 
 def absolute(config: RunConfig) -> RunConfig:
@@ -385,7 +410,11 @@ def describe_numerics(plan: Plan) -> str:
     """How networks are computed, in one line."""
     numerics = plan.numerics
     how = "compiled" if numerics.compile else "not compiled"
+    plain = numerics.precision == "float32" and not numerics.compile
+    twice = ""
+    if not (plain or plan.selects) and plan.matching.second_order:
+        twice = " (gradients of gradients in float32, not compiled)"
     return (
-        f"{plan.config.condense.network} in {numerics.precision}, {how}; {len(plan.groups)} groups "
-        f"of up to {len(plan.groups[0])} classes"
+        f"{plan.config.condense.network} in {numerics.precision}, {how}{twice}; "
+        f"{len(plan.groups)} groups of up to {len(plan.groups[0])} classes"
     )

@@ -17,10 +17,12 @@ from torch import Tensor
 from idm_ray.algorithm.class_group import ClassGroup, GroupReport
 from idm_ray.algorithm.evaluate import TrainingImages, accuracy, fit
 from idm_ray.algorithm.expansion import expand
+from idm_ray.algorithm.matcher import Classes
 from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.protocols import Protocol, named_protocol, whole_data
 from idm_ray.algorithm.randomness import generator
+from idm_ray.algorithm.round_networks import RoundNetworks
 from idm_ray.algorithm.state import (
     FloatArray,
     GroupState,
@@ -72,7 +74,7 @@ class QueueWorkerReport:
     data: DataReport = field(default_factory=DataReport)
 
 
-def _prepare_process(numerics: Numerics) -> None:
+def prepare_process(numerics: Numerics) -> None:
     """Settings of torch that hold for the whole process."""
     torch.set_num_threads(numerics.threads)
     keep_freed_memory()
@@ -88,7 +90,7 @@ def pretrain(
     plan: Plan, lesson: Lesson
 ) -> tuple[tuple[Pretrained, ...], tuple[PretrainReport, ...]]:
     """A network trained on real images whenever it is looked at, and what is told of each look."""
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     networks, reports = zip(*pretrained_networks(plan, lesson), strict=True)
     return networks, reports
 
@@ -101,7 +103,7 @@ def select(plan: Plan, classes: Sequence[int], networks: Sequence[Pretrained]) -
         classes: labels, I of them.
         networks: that are looked at, one for each look of the plan's lesson.
     """
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     how = plan.method.how
     assert isinstance(how, Selecting), "the method chooses real images"
     flat = FlatNetwork(plan.build_network(), plan.numerics).freeze() if networks else None
@@ -150,7 +152,7 @@ def _candidates(
 
 
 class QueueWorker:
-    """Owns the model queue and its networks.
+    """Owns the networks to match, those of the model queue or those of each iteration's rounds.
 
     Args:
         plan: of the run.
@@ -161,18 +163,11 @@ class QueueWorker:
     def __init__(
         self, plan: Plan, *pretrained: Pretrained, saved: SavedQueue | None = None
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
         self._real.fill_cache()
-        self._server = ModelServer(
-            plan.config.queue,
-            plan.build_network(),
-            plan.numerics,
-            self._real.training_batch,
-            num_matched_models=plan.config.condense.num_matched_models,
-            seed=plan.config.condense.seed,
-            pretrained=pretrained,
-        )
+        self._device = plan.numerics.device
+        self._server = _networks(plan, self._real, pretrained)
         if saved is not None:
             self._server.restore(*saved)
         self._iteration = saved[0].iteration if saved else 0
@@ -184,6 +179,16 @@ class QueueWorker:
         snapshots = self._server.begin(iteration)
         self._real.expect_training(self._server.due())
         return snapshots
+
+    def go_on(self, *parts: Mapping[int, Images]) -> tuple[Snapshot, ...]:
+        """The networks of the iteration's next round, trained on all images there are by now.
+
+        Args:
+            parts: images of the groups of each worker.
+        """
+        assert isinstance(self._server, RoundNetworks), "an iteration has several rounds"
+        images = torch.from_numpy(gather_images(*parts))
+        return self._server.go_on(images.to(self._device))
 
     def train(self, iteration: int) -> QueueWorkerReport:
         """Train the networks chosen for this iteration."""
@@ -216,6 +221,30 @@ class QueueWorker:
         busy_s = time.perf_counter() - began
         return sequence, QueueWorkerReport(
             iterations=tuple(reports), busy_s=busy_s, data=self._real.report()
+        )
+
+    def serve_round(
+        self, iteration: int, round_: int, *parts: Mapping[int, Images]
+    ) -> tuple[tuple[Snapshot, ...], QueueWorkerReport]:
+        """The networks to match in a round of an iteration.
+
+        Args:
+            iteration: that every class has come to.
+            round_: counting from 0.
+            parts: images of the groups of each worker after the round before; none for the first.
+        """
+        began = time.perf_counter()
+        reports: tuple[QueueReport, ...] = ()
+        if round_ == 0:
+            self.release(iteration)
+            reports = tuple(self._catch_up())
+            snapshots = self.begin(iteration)
+            self._untrained = iteration
+        else:
+            snapshots = self.go_on(*parts)
+        busy_s = time.perf_counter() - began
+        return snapshots, QueueWorkerReport(
+            iterations=reports, busy_s=busy_s, data=self._real.report()
         )
 
     def finish(self) -> QueueWorkerReport:
@@ -263,6 +292,31 @@ class QueueWorker:
         return peak_memory_bytes()
 
 
+def _networks(
+    plan: Plan, real: RealImages, pretrained: Sequence[Pretrained]
+) -> ModelServer | RoundNetworks:
+    condense = plan.config.condense
+    if plan.matching.rounds is None:
+        return ModelServer(
+            plan.config.queue,
+            plan.build_network(),
+            plan.numerics,
+            real.training_batch,
+            num_matched_models=condense.num_matched_models,
+            seed=condense.seed,
+            pretrained=pretrained,
+        )
+    return RoundNetworks(
+        plan.config.queue,
+        plan.build_network(),
+        plan.numerics,
+        operations=plan.matched_operations,
+        num_matched_models=condense.num_matched_models,
+        inner_epochs=int(condense.inner_epochs),
+        seed=condense.seed,
+    )
+
+
 class ClassWorker:
     """Owns whole groups of classes: their synthetic images and optimisers.
 
@@ -278,9 +332,9 @@ class ClassWorker:
         groups: Sequence[int],
         saved: Mapping[int, GroupState] = MappingProxyType({}),
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
-        network = FlatNetwork(plan.build_network(), plan.numerics).freeze()
+        network = FlatNetwork(plan.build_network(), plan.numerics)
         self._groups = {g: self._make_group(plan, plan.groups[g], network) for g in groups}
         for number, state in saved.items():
             self._groups[number].restore(state)
@@ -301,9 +355,16 @@ class ClassWorker:
         return sorted(set.intersection(*(set(g.copied) for g in self._groups.values())))
 
     def run(self, first_iteration: int, sequence: Sequence[Sequence[Snapshot]]) -> WorkerReport:
-        """Some iterations of all its groups, one for each element of `sequence`."""
+        """Some iterations of one round of all its groups, one for each element of `sequence`."""
+        return self._run(lambda group: group.run(first_iteration, sequence))
+
+    def run_round(self, iteration: int, round_: int, snapshots: Sequence[Snapshot]) -> WorkerReport:
+        """One round of an iteration of all its groups."""
+        return self._run(lambda group: group.run_round(iteration, round_, snapshots))
+
+    def _run(self, step: Callable[[ClassGroup], GroupReport]) -> WorkerReport:
         began = time.perf_counter()
-        reports = tuple(g.run(first_iteration, sequence) for g in self._groups.values())
+        reports = tuple(step(group) for group in self._groups.values())
         busy_s = time.perf_counter() - began
         return WorkerReport(groups=reports, busy_s=busy_s, data=self._real.report())
 
@@ -311,12 +372,17 @@ class ClassWorker:
         """Stop what goes on in the background."""
         self._real.close()
 
-    def states(self) -> dict[int, GroupState]:
+    def states(self, at: int | None = None) -> dict[int, GroupState]:
         """Each group as it was after its last finished iteration.
 
         May be called from another thread meanwhile.
+
+        Args:
+            at: the iteration that all of them are to be before, where groups meet; those that
+                are too far from it to tell are missing.
         """
-        return {number: group.state() for number, group in self._groups.items()}
+        found = {number: group.state(at) for number, group in self._groups.items()}
+        return {number: state for number, state in found.items() if state is not None}
 
     def images(self) -> dict[int, Images]:
         """The synthetic images of each group, (I, ipc, C, H, W) by group number."""
@@ -336,19 +402,25 @@ class ClassWorker:
         return peak_memory_bytes()
 
     def _make_group(self, plan: Plan, classes: Sequence[int], network: FlatNetwork) -> ClassGroup:
+        matched = Classes(
+            labels=tuple(classes),
+            config=plan.config.condense,
+            operations=plan.matched_operations,
+            network=network,
+            real_batches=self._real.matching_batch,
+        )
         return ClassGroup(
             plan.config.condense,
             classes,
             num_classes=plan.info.num_classes,
-            operations=plan.operations,
-            network=network,
-            real_batches=self._real.matching_batch,
+            matcher=plan.matching.matcher(matched),
             start=torch.stack([self._real.start(label) for label in classes]),
+            rounds=plan.rounds,
             copy_at=plan.copy_at,
         )
 
 
-def gather_images(*parts: dict[int, Images]) -> Images:
+def gather_images(*parts: Mapping[int, Images]) -> Images:
     """All synthetic images, (num_classes * ipc, C, H, W), sorted by class, from all workers."""
     groups = {n: images for part in parts for n, images in part.items()}
     return np.concatenate([groups[n].reshape(-1, *groups[n].shape[2:]) for n in sorted(groups)])
@@ -365,10 +437,10 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
     Returns:
         Accuracy on the images of the job's split, a fraction.
     """
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     with RealImages(plan) as real:
         images = training_images(plan, job, real, condensed)
-        return accuracy(train_network(plan, job, images), real.test_batches(job.split))
+        return accuracy(train_network(plan, job, images), real.test_batches(split=job.split))
 
 
 def train_network(

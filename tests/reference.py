@@ -226,6 +226,20 @@ def regularization(logits, label, accuracy, lambda_reg):
     return lambda_reg * (100 * accuracy) * mean
 
 
+def gradient_distance(real, syn):
+    """1 - cosine of each output's weights, over all arrays of more than one dimension."""
+    total = 0.0
+    for one, other in zip(real, syn, strict=True):
+        if one.ndim == 1:
+            continue
+        for row, other_row in zip(one, other, strict=True):
+            a, b = row.reshape(-1).tolist(), other_row.reshape(-1).tolist()
+            product = sum(x * y for x, y in zip(a, b, strict=True))
+            lengths = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(y * y for y in b))
+            total += 1 - product / (lengths + 1e-6)
+    return total
+
+
 # --- ConvNet (Sec. 5.1) --------------------------------------------------------------------------
 
 
@@ -361,6 +375,34 @@ def batches_of_an_epoch(order: Sequence[int], batch: int) -> list[list[int]]:
     return batches
 
 
+# --- Class misalignment (Sec. 5.3, Fig. 4) -------------------------------------------------------
+
+
+def nearest(point, others, k):
+    """Numbers of the k others nearest to a point, nearest first; of equally near ones the first."""
+    distances = [
+        sum((float(p) - float(o)) ** 2 for p, o in zip(point, other, strict=True))
+        for other in others
+    ]
+    found = []
+    for _ in range(k):
+        best = None
+        for number, distance in enumerate(distances):
+            if number not in found and (best is None or distance < distances[best]):
+                best = number
+        found.append(best)
+    return found
+
+
+def consistency_ratio(points, labels, real, real_labels, k):
+    """The share of each point's k nearest real ones that have its label, mean over the points."""
+    shares = []
+    for point, label in zip(points, labels, strict=True):
+        same = [number for number in nearest(point, real, k) if real_labels[number] == label]
+        shares.append(len(same) / k)
+    return sum(shares) / len(shares)
+
+
 # --- The same with gradients, in torch -----------------------------------------------------------
 
 
@@ -468,3 +510,31 @@ def class_loss_torch(
         log_softmax = torch.log_softmax(syn_features @ weight.T + bias, dim=1)
         regularized = regularized - lambda_reg * 100 * accuracy * log_softmax[:, label].mean()
     return matching / len(networks), regularized / len(networks)
+
+
+def mean_entropy_torch(images, labels, parts):
+    """Mean cross-entropy of images in a ConvNet, `parts` as `convnet_parts` gives them."""
+    blocks, (weight, bias) = parts
+    logits = convnet_features_torch(images, blocks) @ weight.T + bias
+    log_softmax = torch.log_softmax(logits, dim=1)
+    return -sum(row[label] for row, label in zip(log_softmax, labels, strict=True)) / len(labels)
+
+
+def gradient_distance_torch(syn_images, real_images, label, cut, weights):
+    """Distance of the gradients of a class's real and synthetic images for all weights.
+
+    `cut` makes parts of a flat vector of weights.
+    """
+    gradients = []
+    for images in (real_images, syn_images):
+        leaf = weights.clone().requires_grad_()
+        loss = mean_entropy_torch(images, [label] * len(images), cut(leaf))
+        found = torch.autograd.grad(loss, leaf, create_graph=images is syn_images)[0]
+        blocks, head = cut(found)
+        gradients.append([piece for block in (*blocks, head) for piece in block])
+    total = 0.0
+    for real, syn in zip(*gradients, strict=True):
+        if real.dim() > 1:
+            for a, b in zip(real.flatten(1).detach(), syn.flatten(1), strict=True):
+                total = total + 1 - (a @ b) / (a.norm() * b.norm() + 1e-6)
+    return total

@@ -126,6 +126,32 @@ def test_each_group_goes_on_from_its_own_newest_finished_iteration(
     assert_same(folder, undisturbed.folder)
 
 
+@pytest.mark.parametrize("nth", [2, 4, 9, 12])
+def test_where_classes_meet_all_groups_go_on_from_the_same_finished_iteration(
+    tmp_path, monkeypatch, nth
+):
+    options = {"method": "dsa", "outer_rounds": 2, "inner_epochs": 2, "eval_interval": 2}
+    options |= {"iterations": 4, "repeats": 1}
+    whole = run(tmp_path / "whole", **OPTIONS | options)
+    folder, calls = tmp_path / "run", itertools.count(1)
+    step = ClassGroup._step
+
+    def interrupt(self, *arguments):
+        if next(calls) == nth:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(ClassGroup, "_step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, **OPTIONS | options)
+    monkeypatch.undo()
+    # Two groups, two rounds: the fourth call leaves the first group an iteration ahead.
+    done = (nth - 1) // 4
+    assert [group.iteration for group in last_commit(folder).groups] == [done, done]
+    resume(folder)
+    assert_same(folder, whole.folder)
+
+
 def test_the_queue_goes_on_from_before_a_training_that_was_interrupted(
     tmp_path, undisturbed, monkeypatch
 ):
@@ -165,6 +191,8 @@ def test_results_of_evaluation_are_not_worked_out_again(tmp_path, undisturbed):
     "options",
     [
         {"method": "dm"},
+        {"method": "dc"},
+        {"method": "dsa", "ipc": 2, "outer_rounds": 3, "inner_epochs": 2},
         {"accuracy_window": 2, "train_interval": 2},
         {"num_matched_models": 2, "momentum_img": 0.9, "image_step": "per_class"},
         {"pretrained": 2, "pretrain_steps": 5, "pretrained_classes": 3},

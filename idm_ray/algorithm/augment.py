@@ -37,6 +37,12 @@ class AugmentParams:
     operations: tuple[str, ...]
     uniforms: Tensor
 
+    def of_group(self, number: int) -> "AugmentParams":
+        """What to do with one of the groups."""
+        return AugmentParams(
+            self.operations[number : number + 1], self.uniforms[number : number + 1]
+        )
+
 
 def draw_siamese(allowed: Sequence[str], generators: Sequence[torch.Generator]) -> AugmentParams:
     """One operation and one set of parameters per class, for the whole batch of that class.

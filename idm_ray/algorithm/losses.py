@@ -1,7 +1,14 @@
-"""The two terms of the loss (Eq. 5), one value per class."""
+"""The two terms of the loss (Eq. 5), one value per class; and the distance of gradients."""
 
+from collections.abc import Sequence
+from typing import Final
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+# Added to the product of two norms: a row without gradient has distance 1.
+_NO_ROW: Final = 1e-6
 
 
 def class_means(features: Tensor, weights: Tensor) -> Tensor:
@@ -55,3 +62,32 @@ def class_aware_regularization(
     targets = labels.repeat_interleave(images)
     entropy = F.cross_entropy(logits.reshape(-1, classes), targets, reduction="none")
     return lambda_reg * 100 * accuracy * entropy.reshape(per_class, images).mean(dim=1)
+
+
+def gradient_distance(real: Sequence[Tensor], syn: Sequence[Tensor]) -> Tensor:
+    """How differently two losses would turn a network: 1 - cosine, summed over outputs of layers.
+
+    Args:
+        real: gradient for each parameter, in its shape.
+        syn: the same of another loss. Those of biases and norms, of one dimension, are left out.
+
+    Returns:
+        A scalar, the sum over weights and, in each, over its rows, one per output: (out, in) of a
+        linear layer, (out, in * kh * kw) of a convolution. Gradients flow to both arguments.
+
+    Source: DC (ICLR 2021), Eq. 10, as its published code has it.
+    """
+    distances = [
+        _row_distances(one.flatten(1), other.flatten(1)).sum()
+        for one, other in zip(real, syn, strict=True)
+        if one.dim() > 1
+    ]
+    return torch.stack(distances).sum()
+
+
+def _row_distances(one: Tensor, other: Tensor) -> Tensor:
+    """(out,), of two matrices (out, in)."""
+    # Not the root of a sum of squares: its gradient would be infinite for a row of zeros.
+    norms: Tensor = torch.linalg.vector_norm(one, dim=1) * torch.linalg.vector_norm(other, dim=1)
+    products = (one * other).sum(dim=1)
+    return 1 - products / (norms + _NO_ROW)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -114,6 +114,8 @@ class FlatNetwork:
         """Embeddings, (N, F) float32, of normalised images (N, C, H, W) float32."""
         self.head = numerics.plain(network.head)
         """Logits, (N, K) float32, of embeddings."""
+        self.plain_logits = replace(numerics, precision="float32", compile=False).plain(network)
+        """Logits as torch computes them in float32: their gradients can be differentiated."""
         self.parts = numerics.parts
         """Cuts a batch into what goes through at once."""
         self._parameters = parameters
@@ -134,8 +136,16 @@ class FlatNetwork:
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Gradient of a loss for all weights, as one flat vector."""
-        gradients = torch.autograd.grad(loss, self._parameters)
-        return torch.cat([g.reshape(-1) for g in gradients])
+        return torch.cat([g.reshape(-1) for g in self.gradients(loss)])
+
+    def gradients(self, loss: Tensor, *, differentiable: bool = False) -> tuple[Tensor, ...]:
+        """Gradient of a loss for each parameter in turn, in its shape.
+
+        Args:
+            loss: of the logits; of `plain_logits` where the gradient is to be differentiable.
+            differentiable: whether gradients flow through what is returned.
+        """
+        return torch.autograd.grad(loss, self._parameters, create_graph=differentiable)
 
 
 def to_network_input(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -43,7 +43,14 @@ class TrainMetrics:
 
 
 def train_step(
-    network: FlatNetwork, images: Tensor, labels: Tensor, velocity: Tensor, *, lr: float
+    network: FlatNetwork,
+    images: Tensor,
+    labels: Tensor,
+    velocity: Tensor,
+    *,
+    lr: float,
+    momentum: float = MOMENTUM_NET,
+    weight_decay: float = WEIGHT_DECAY_NET,
 ) -> tuple[int, Tensor]:
     """One SGD step on the mean cross-entropy of a batch.
 
@@ -52,7 +59,9 @@ def train_step(
         images: (B, C, H, W) float32, normalised.
         labels: (B,) int64.
         velocity: (P,) of the optimiser, changed in place.
-        lr: learning rate; momentum and weight decay are those of Sec. 5.1.
+        lr: learning rate.
+        momentum: in [0, 1); that of Sec. 5.1, as the weight decay, unless told otherwise.
+        weight_decay: L2 penalty.
 
     Returns:
         B, and a tensor of two on the device: correct predictions before the step, summed loss.
@@ -72,7 +81,7 @@ def train_step(
             gradient,
             velocity,
             lr=lr,
-            momentum=MOMENTUM_NET,
-            weight_decay=WEIGHT_DECAY_NET,
+            momentum=momentum,
+            weight_decay=weight_decay,
         )
     return len(labels), counts

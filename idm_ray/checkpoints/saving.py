@@ -65,10 +65,20 @@ class Saving:
         folder: of the commits.
         interval: between them.
         num_groups: groups of classes of the run.
+        groups_meet: whether they depend on each other, so that a commit has all of them before
+            the same iteration.
     """
 
-    def __init__(self, folder: CheckpointFolder, interval: Interval, *, num_groups: int) -> None:
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        interval: Interval,
+        *,
+        num_groups: int,
+        groups_meet: bool = False,
+    ) -> None:
         self.folder = folder
+        self.groups_meet = groups_meet
         self._num_groups = num_groups
         self.last: Commit | None = None
         """The commit that the run would go back to."""
@@ -167,7 +177,7 @@ class Saving:
         return self.last is None or self.last.groups[number].iteration != iteration
 
     def next_commit(self, written: Written, tally: Tally) -> Commit | None:
-        """The record of a commit; None if something of it was never written.
+        """The record of a commit; None if something of it was never written, or does not fit.
 
         Where a group is as it was in the last commit, the queue has to be, too.
         """
@@ -176,6 +186,8 @@ class Saving:
         groups |= written.groups
         models = {**(last.versions if last else {}), **written.models}
         if len(groups) < self._num_groups:
+            return None
+        if self.groups_meet and len({group.iteration for group in groups.values()}) > 1:
             return None
         queue = written.queue
         behind = min(group.iteration for group in groups.values())

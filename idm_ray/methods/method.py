@@ -10,6 +10,8 @@ if TYPE_CHECKING:  # what lists methods loads nothing heavy
     import torch
     from torch import Tensor
 
+    from idm_ray.algorithm.matcher import MakeMatcher
+
 Options = Mapping[str, Any]
 """Flat options of `idm_ray.config`."""
 
@@ -39,8 +41,39 @@ class Candidates:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Rounds:
+    """Steps of the images in an iteration, and the training of its network between them.
+
+    Attributes:
+        outer: steps, at least 1.
+        inner: epochs of each training.
+        ipc: images per class that these numbers are published for.
+    """
+
+    outer: int
+    inner: int
+    ipc: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Matching:
-    """Synthetic images that are stepped towards the real ones, iteration by iteration."""
+    """Synthetic images that are stepped towards the real ones, iteration by iteration.
+
+    Attributes:
+        matcher: makes what says which way the images of some classes go.
+        rounds: of an iteration, from the images per class, unless options say otherwise. Each
+            iteration then has a fresh network, which between the rounds is trained on the images
+            of all classes. None: there is one round, and networks come out of the model queue.
+        augments: whether images are augmented where they are matched, and in training between
+            rounds.
+        second_order: whether the gradient of the synthetic images is one of a gradient for the
+            weights.
+    """
+
+    matcher: "MakeMatcher"
+    rounds: Callable[[int], Rounds] | None = None
+    augments: bool = True
+    second_order: bool = False
 
 
 def _nothing(steps: int, epoch: int) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Shells around the plain classes of `idm_ray.workers`: they add where they are, nothing else."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,16 @@ class _ClassActor(_Placed, workers.ClassWorker):
         self._log.worked(self.iteration, report.busy_s)
         return report
 
+    def run_round(
+        self, iteration: int, round_: int, snapshots: Sequence[Snapshot]
+    ) -> workers.WorkerReport:
+        report = super().run_round(iteration, round_, snapshots)
+        self._log.worked(self.iteration, report.busy_s)
+        return report
+
 
 class _QueueActor(_Placed, workers.QueueWorker):
-    """Owns the model queue."""
+    """Owns the model queue, or the networks of each iteration."""
 
     def serve(
         self, first: int, last: int, *, needed: int
@@ -83,6 +90,13 @@ class _QueueActor(_Placed, workers.QueueWorker):
         sequence, report = super().serve(first, last, needed=needed)
         self._log.worked(last, report.busy_s)
         return sequence, report
+
+    def serve_round(
+        self, iteration: int, round_: int, *parts: Mapping[int, workers.Images]
+    ) -> tuple[tuple[Snapshot, ...], workers.QueueWorkerReport]:
+        snapshots, report = super().serve_round(iteration, round_, *parts)
+        self._log.worked(iteration, report.busy_s)
+        return snapshots, report
 
 
 def _gather_images(*parts: dict[int, workers.Images]) -> tuple[workers.Images, None]:

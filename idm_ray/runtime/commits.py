@@ -53,6 +53,7 @@ class Commits:
         self._keeper = keeper
         self._pretrained = pretrained
         self._hang_timeout_s = hang_timeout_s
+        self._iteration = 0
         self._round: _Round | None = None
         self._awaited: list[Any] = []
         self._began = 0.0
@@ -65,7 +66,7 @@ class Commits:
             iteration: of the group that is furthest behind.
             tally: what the run has to show.
         """
-        now = time.monotonic()
+        now, self._iteration = time.monotonic(), iteration
         if self._round is None and self._saving.due(now, iteration):
             self._begin(iteration, tally)
         elif self._round is not None:
@@ -81,7 +82,7 @@ class Commits:
         self, iteration: int, tally: TakeTally, *, within_s: float
     ) -> Iterator[Announcement | Committed]:
         """Make a commit and wait for it; without the groups of processes that do not answer."""
-        deadline = time.monotonic() + within_s
+        deadline, self._iteration = time.monotonic() + within_s, iteration
         yield from self._finish(deadline)
         self._begin(iteration, tally)
         yield from self._finish(deadline)
@@ -179,9 +180,11 @@ class Commits:
     def _write(self, queue: QueueState, versions: Any) -> Generator[list[Any], set[Any], Written]:
         """Have all files written that are new."""
         keeper, saving, last = self._keeper.process, self._saving, self._saving.last
+        # As everybody is by now: who goes on keeps it for some time.
+        at = self._iteration if saving.groups_meet else None
         unchanged = dict(enumerate(group.iteration for group in last.groups)) if last else {}
         groups = [
-            keeper.write_groups.remote(_states(actor), unchanged)
+            keeper.write_groups.remote(_states(actor, at), unchanged)
             for actor in self._team.class_actors
         ]
         models = keeper.write_models.remote(versions)
@@ -199,9 +202,9 @@ class Commits:
         )
 
 
-def _states(actor: Any) -> Any:
-    """Reference to the states of a class actor's groups."""
-    return actor.states.options(concurrency_group=actors.ASIDE).remote()
+def _states(actor: Any, at: int | None) -> Any:
+    """Reference to the states of a class actor's groups; `at` as `ClassWorker.states` has it."""
+    return actor.states.options(concurrency_group=actors.ASIDE).remote(at)
 
 
 def _found(call: Any, done: set[Any]) -> Any:

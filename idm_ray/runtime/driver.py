@@ -91,6 +91,8 @@ class RayRunner:
         self._failures = Failures(config.machine.max_failures)
         self._images: Any = None
         self._iterates: dict[int, Any] = {}
+        self._finished = 0
+        """Iterations that every class actor has reported."""
         self._pretrained: dict[int, Any] = {}
         self._loaded: Loaded | None = None
         self._logs = ""
@@ -169,7 +171,7 @@ class RayRunner:
     def commit(self, *, within_s: float) -> Iterator[Announcement | Committed]:
         """Make a checkpoint now, each group as it was after its last finished iteration."""
         if self._commits is not None:
-            yield from self._commits.keep_now(0, self.record.tally, within_s=within_s)
+            yield from self._commits.keep_now(self._finished, self.record.tally, within_s=within_s)
 
     def adopt(self, images: Images) -> None:
         """Take finished images instead of condensing some."""
@@ -227,11 +229,12 @@ class RayRunner:
             self._networks,
             hang_timeout_s=self.plan.config.machine.hang_timeout_s,
         )
-        reported = time.perf_counter()
+        reported, self._finished = time.perf_counter(), loop.iteration
         busy = self.record.busy
         while not loop.complete:
             until = self._copies.until(self.plan.config.condense.iterations, self.record.evaluated)
             loop.step(until)
+            self._finished = loop.iteration
             self.record.seconds = time.perf_counter() - began
             self.record.busy = busy + loop.busy
             for progress in collector.due(time.perf_counter() - reported):

@@ -1,27 +1,19 @@
 """The driver's loop: class actors go through the sequence of snapshots, each at its own pace."""
 
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
 from idm_ray.checkpoints.commit import Commit
-from idm_ray.errors import ActorLostError
-from idm_ray.pace import CALLS_PER_ACTOR, iterations_per_call, stragglers
+from idm_ray.pace import CALLS_PER_ACTOR, iterations_per_call
 from idm_ray.plan import Plan
 from idm_ray.progress import Busy, Collector, first_reports
 from idm_ray.runtime.connection import fetch, wait
+from idm_ray.runtime.meeting import MeetingLoop
 from idm_ray.runtime.snapshots import Block, Snapshots
 from idm_ray.runtime.team import Team
-
-# Computing by which a class actor is judged slow: enough that hiccups do not matter.
-JUDGED_S = 30.0
-
-# How often calls that do not end are looked at.
-LOOK_S = 5.0
+from idm_ray.runtime.watching import Paces, Watch
 
 
 class _ClassActor:
@@ -45,8 +37,6 @@ class _ClassActor:
         """Seconds of the longest chain of computing that led to where it is."""
         self.seconds_per_iteration = float("inf")
         """In its last call."""
-        self.judged_s, self.judged_classes = 0.0, 0
-        """What it computed since it was judged: seconds; classes times iterations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +80,7 @@ class Loop:
         self._collector = collector
         self._pace = pace
         self._watch = Watch(hang_timeout_s)
-        self._slow: set[int] = set()
+        self._paces = Paces(len(starts))
 
     @property
     def complete(self) -> bool:
@@ -138,24 +128,13 @@ class Loop:
         self._watch.look(awaited, done)
         for report in self._snapshots.collect(done):
             self._collector.add_queue(report)
-        for actor in self._actors:
+        for number, actor in enumerate(self._actors):
             if actor.calls and actor.calls[0][0] in done:
-                self._take(actor)
+                self._take(number, actor)
 
     def news(self) -> Iterator[str]:
         """What people should know: class actors that turn out to be slow, each once."""
-        if min(actor.judged_s for actor in self._actors) < JUDGED_S:
-            return
-        paces = [actor.judged_s / max(1, actor.judged_classes) for actor in self._actors]
-        for actor in self._actors:
-            actor.judged_s, actor.judged_classes = 0.0, 0
-        for number, factor in stragglers(paces).items():
-            if number not in self._slow:
-                self._slow.add(number)
-                yield (
-                    f"class actor {number} takes {factor:.1f} times as long for a class as the "
-                    "others, and the run goes at its pace"
-                )
+        yield from self._paces.news()
 
     def _feed(self, actor: _ClassActor) -> None:
         """Give an actor its next blocks, as far as they are there."""
@@ -175,7 +154,7 @@ class Loop:
                 calls[actor.calls[0][0]] = (f"class actor {number}", actor.handle)
         return calls
 
-    def _take(self, actor: _ClassActor) -> None:
+    def _take(self, number: int, actor: _ClassActor) -> None:
         """Take the report of an actor's oldest call."""
         call, block = actor.calls.popleft()
         report = fetch(call)
@@ -184,14 +163,14 @@ class Loop:
         actor.path_s = max(actor.path_s, block.path_s) + report.busy_s
         self._snapshots.consumed(block, actor.path_s)
         actor.seconds_per_iteration = report.busy_s / (block.last - block.first)
-        actor.judged_s += report.busy_s
-        actor.judged_classes += sum(group.matching.size for group in report.groups)
+        classes = sum(group.matching.size for group in report.groups)
+        self._paces.add(number, report.busy_s, classes)
         self._collector.add_worker(report)
 
 
 def loop_from(
     commit: Commit | None, plan: Plan, team: Team, *, told: int
-) -> tuple[Loop, Collector]:
+) -> tuple[Loop | MeetingLoop, Collector]:
     """The loop of a run, and what it tells.
 
     Args:
@@ -210,53 +189,20 @@ def loop_from(
         at=min(at),
         told=told,
     )
+    if plan.rounds > 1:
+        meeting = MeetingLoop(
+            handles,
+            queue,
+            collector,
+            rounds=plan.rounds,
+            iterations=iterations,
+            first=min(at),
+            hang_timeout_s=hang_timeout_s,
+        )
+        return meeting, collector
     starts = [
         Start(handle, min(at[group] for group in own))
         for handle, own in zip(handles, team.layout.assignment, strict=True)
     ]
     snapshots = Snapshots(queue, iterations, first=commit.queue.iteration if commit else 0)
     return Loop(starts, snapshots, collector, hang_timeout_s=hang_timeout_s), collector
-
-
-class Watch:
-    """Ends processes that hang.
-
-    Args:
-        timeout_s: after so long without finishing a call; 0: never.
-    """
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._since: dict[Any, float] = {}
-
-    @property
-    def look_s(self) -> float | None:
-        """How often to look; None: no need."""
-        return min(self._timeout_s, LOOK_S) if self._timeout_s else None
-
-    def look(self, awaited: Mapping[Any, tuple[str, Any]], done: Collection[Any]) -> None:
-        """Look who is still waited for.
-
-        Args:
-            awaited: calls under way, each with the name and the handle of its process.
-            done: those of them that are over.
-
-        Raises:
-            ActorLostError: a process hung and was ended.
-        """
-        now = time.monotonic()
-        busy = {id(handle) for call, (_, handle) in awaited.items() if call in done}
-        self._since = {
-            call: self._since.get(call, now) if id(handle) not in busy else now
-            for call, (_, handle) in awaited.items()
-            if call not in done
-        }
-        for call, since in self._since.items():
-            if self._timeout_s and now - since > self._timeout_s:
-                name, handle = awaited[call]
-                # One that several runs share, which Ray may start again, is not this run's to end.
-                ray.kill(handle, no_restart=False)
-                raise ActorLostError(
-                    f"{name} finished nothing for {now - since:.0f} s, longer than "
-                    f"--hang-timeout-s {self._timeout_s:g}, and was ended"
-                )

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from idm_ray.algorithm.model_queue import ModelQueue
 from idm_ray.config import DataConfig, QueueConfig, RunConfig
+from idm_ray.methods.catalog import rounds_of
 
 # Of the data: where it is kept, and what is refused, not which images there are.
 _NOT_OF_THE_IMAGES: Final = ("strict", "cache", "cache_dir", "cache_limit")
@@ -86,7 +87,7 @@ def networks_of(config: RunConfig) -> Iterator[Seen]:
     )
 
 
-def shared_queue_key(config: RunConfig) -> str:
+def shared_queue_key(config: RunConfig) -> str | None:
     """A name of the sequence of networks, with their accuracies, that a run is matched on.
 
     Runs with the same key can be served by one queue: over `lambda_reg`, say, but also where
@@ -97,9 +98,11 @@ def shared_queue_key(config: RunConfig) -> str:
             must come to the same `Numerics` as well, or their last bits differ.
 
     Returns:
-        Hexadecimal digits.
+        Hexadecimal digits; None for a run whose networks depend on its own images.
     """
     condense, queue = config.condense, config.queue
+    if rounds_of(condense) > 1:
+        return None
     sequence, has_trained = _digest(
         queue, condense.num_matched_models, condense.seed, condense.iterations
     )

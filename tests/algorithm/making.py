@@ -1,12 +1,19 @@
 """Small tensors and networks for the tests of this folder."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from idm_ray.algorithm.class_group import ClassGroup
+from idm_ray.algorithm.distribution_matching import DistributionMatching
+from idm_ray.algorithm.matcher import Classes, MakeMatcher, RealBatches
 from idm_ray.algorithm.networks import ConvNet, init_parameters
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.randomness import generator
 from idm_ray.building import build_network
+from idm_ray.config import CondenseConfig
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -47,3 +54,24 @@ def flat_network(network: ConvNet, numerics: Numerics | None = None) -> FlatNetw
     flat = FlatNetwork(network, numerics or Numerics())
     flat.load(weights)
     return flat
+
+
+def class_group(
+    config: CondenseConfig,
+    classes: Sequence[int],
+    *,
+    operations: Sequence[str],
+    network: Any,
+    real_batches: RealBatches,
+    matcher: MakeMatcher = DistributionMatching,
+    **more: Any,
+) -> ClassGroup:
+    """A group with a matcher of its own classes."""
+    matched = Classes(
+        labels=tuple(classes),
+        config=config,
+        operations=tuple(operations),
+        network=network,
+        real_batches=real_batches,
+    )
+    return ClassGroup(config, classes, matcher=matcher(matched), **more)

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from idm_ray.algorithm.augment import OPERATIONS, draw_siamese
-from idm_ray.algorithm.class_group import ClassGroup
 from idm_ray.algorithm.model_server import Snapshot
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.randomness import generator
@@ -12,7 +11,7 @@ from idm_ray.config import CondenseConfig
 from idm_ray.errors import NonFiniteLossError
 from idm_ray.pace import iterations_remembered
 from tests import reference
-from tests.algorithm.making import convnet, flat_network, flat_weights, normal
+from tests.algorithm.making import class_group, convnet, flat_network, flat_weights, normal
 
 CLASSES = 4
 SHAPE = (3, 8, 8)
@@ -34,6 +33,9 @@ class DoubleNetwork:
 
     def load(self, weights):
         nn.utils.vector_to_parameters(weights.double(), self._parameters)
+
+    def freeze(self):
+        return self
 
     def _block(self, channels):
         convolution = nn.utils.skip_init(nn.Conv2d, channels, WIDTH, 3, padding=1)
@@ -72,7 +74,7 @@ def make_group(
     config, classes=range(CLASSES), *, first=None, network=None, real=real_batch, **more
 ):
     classes = list(classes)
-    return ClassGroup(
+    return class_group(
         config,
         classes,
         num_classes=CLASSES,
@@ -380,6 +382,9 @@ class PixelNetwork:
     def load(self, weights):
         pass
 
+    def freeze(self):
+        return self
+
     def features(self, images):
         if not torch.is_grad_enabled():
             self.passes.append(len(images))
@@ -394,7 +399,7 @@ def test_many_real_images_are_passed_in_nearly_equal_parts_that_fit_memory():
     images = normal(num_images, 1, side, side)
     weights = torch.full((num_images,), 1 / num_images, dtype=torch.float64)
     network = PixelNetwork(1, side * side)
-    group = ClassGroup(
+    group = class_group(
         CondenseConfig(partition=1, lambda_reg=0.0),
         [0],
         num_classes=1,

@@ -3,7 +3,12 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from idm_ray.algorithm.losses import class_aware_regularization, class_means, matching_loss
+from idm_ray.algorithm.losses import (
+    class_aware_regularization,
+    class_means,
+    gradient_distance,
+    matching_loss,
+)
 from tests import reference
 from tests.algorithm.making import normal, uniform
 
@@ -165,3 +170,45 @@ def test_regularization_is_a_mean_over_images_so_repeating_them_changes_nothing(
 
 def test_regularization_has_the_right_gradient(logits, labels):
     assert gradcheck(lambda z: regularization(z, labels), logits.requires_grad_())
+
+
+def gradients(seed):
+    """As of a convolution, its bias, a norm and a linear layer."""
+    shapes = [(4, 2, 3, 3), (4,), (4,), (4,), (3, 5), (3,)]
+    return tuple(normal(*shape, seed=seed + n) for n, shape in enumerate(shapes))
+
+
+def test_the_distance_of_gradients_equals_the_reference():
+    real, syn = gradients(10), gradients(20)
+    expected = reference.gradient_distance([g.numpy() for g in real], [g.numpy() for g in syn])
+    assert gradient_distance(real, syn).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_derivative_of_the_distance_of_gradients_is_right():
+    leaves = tuple(g.requires_grad_() for g in (*gradients(10), *gradients(20)))
+    assert gradcheck(lambda *both: gradient_distance(both[:6], both[6:]), leaves)
+
+
+def test_a_gradient_is_nowhere_from_its_multiples_and_twice_as_far_from_its_opposite():
+    real = gradients(10)
+    rows = 4 + 3
+    near = gradient_distance(real, [3 * g for g in real]).item()
+    assert near == pytest.approx(0, abs=rows * 1e-6)
+    assert gradient_distance(real, [-g for g in real]).item() == pytest.approx(2 * rows, abs=1e-5)
+
+
+def test_biases_and_norms_do_not_count_in_the_distance_of_gradients():
+    real, syn = gradients(10), gradients(20)
+    others = tuple(5 * g if g.dim() == 1 else g for g in syn)
+    assert gradient_distance(real, syn).equal(gradient_distance(real, others))
+
+
+def test_an_output_without_gradient_has_distance_one_and_a_finite_derivative():
+    real, syn = gradients(10), gradients(20)
+    syn[4][1] = 0
+    with_zeros = gradient_distance(real, syn)
+    syn[4][1] = real[4][1]
+    assert with_zeros.item() == pytest.approx(gradient_distance(real, syn).item() + 1, abs=1e-5)
+    syn[4][1] = 0
+    leaf = syn[4].requires_grad_()
+    assert torch.autograd.grad(gradient_distance(real, syn), leaf)[0].isfinite().all()

@@ -5,14 +5,13 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from idm_ray.algorithm.class_group import ClassGroup
 from idm_ray.algorithm.model_server import ModelServer
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
 from idm_ray.algorithm.spans import PREFIX, Part
 from idm_ray.algorithm.steps import train_step
 from idm_ray.building import build_network
 from idm_ray.config import CondenseConfig, QueueConfig
-from tests.algorithm.making import convnet, flat_network, normal
+from tests.algorithm.making import class_group, convnet, flat_network, normal
 
 SHAPE = (3, 8, 8)
 IMAGES, LABELS = normal(4, *SHAPE).float(), torch.arange(4) % 2
@@ -44,7 +43,7 @@ def make_group(network):
     network.features = marked("features", network.features)
     network.head = marked("head", network.head)
     real = (IMAGES, torch.full((4,), 0.25))
-    return ClassGroup(
+    return class_group(
         CondenseConfig(),
         [0, 1],
         num_classes=2,

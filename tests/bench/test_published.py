@@ -8,7 +8,6 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from idm_ray.algorithm.augment import OPERATIONS, draw_siamese
-from idm_ray.algorithm.class_group import ClassGroup
 from idm_ray.algorithm.model_server import Snapshot
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.randomness import generator
@@ -22,7 +21,7 @@ from idm_ray.bench.published import (
     network_optimizer,
     train_network,
 )
-from tests.algorithm.making import convnet, flat_network, flat_weights, normal
+from tests.algorithm.making import class_group, convnet, flat_network, flat_weights, normal
 from tests.bench.making import TINY, offsets_of, plan_of
 
 SHAPE, CLASSES, IPC = TINY.image_shape, TINY.num_classes, 2
@@ -56,6 +55,9 @@ class InDouble:
     def load(self, weights):
         nn.utils.vector_to_parameters(weights.double(), self.network.parameters())
 
+    def freeze(self):
+        return self
+
 
 def real_batch(iteration, label):
     return normal(5, *SHAPE, seed=100 * iteration + label) + label
@@ -87,7 +89,7 @@ def published_points(config, iterations):
 
 
 def our_group(config):
-    return ClassGroup(
+    return class_group(
         config.condense,
         range(CLASSES),
         num_classes=CLASSES,

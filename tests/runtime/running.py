@@ -40,6 +40,7 @@ def begin(runner, folder):
         CheckpointFolder(Location.at(folder)),
         Interval(seconds=300.0),
         num_groups=len(runner.plan.groups),
+        groups_meet=runner.plan.rounds > 1,
     )
     list(runner.restore(saving))
     reports = list(runner.pretrain())

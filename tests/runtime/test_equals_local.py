@@ -31,6 +31,8 @@ def test_a_window_of_one_iteration_gives_the_same_images(local_pixels, tmp_path,
     [
         pytest.param({"method": "dm"}, marks=pytest.mark.slow),
         {"num_matched_models": 2, "accuracy_window": 3, "image_step": "per_class"},
+        {"method": "dsa", "ipc": 2, "outer_rounds": 3, "inner_epochs": 2},
+        pytest.param({"method": "dc"}, marks=pytest.mark.slow),
         pytest.param({"partition": 1, "lambda_reg": 0.0, "queue_size": 0}, marks=pytest.mark.slow),
     ],
 )

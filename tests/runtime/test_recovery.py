@@ -178,6 +178,35 @@ def stopped_by(iteration):
     return listen
 
 
+def test_where_classes_meet_losses_and_another_layout_change_no_number(cluster, tmp_path):
+    options = OPTIONS | {"iterations": 14, "eval_interval": 6, "repeats": 1, "eval_epochs": 2}
+    options |= {"method": "dsa", "ipc": 2, "outer_rounds": 3, "inner_epochs": 2}
+    options |= {"checkpoint_interval": 2}
+    condense(out=tmp_path / "undisturbed", local=True, **options)
+    folder = tmp_path / "run"
+    killer = Killer(
+        cluster.address_info["session_dir"],
+        folder,
+        *((after(3), "class actor 1"), (after(6), "model queue")),
+    )
+
+    def listen(event):
+        killer(event)
+        if not killer.deeds:
+            stopped_by(9)(event)
+
+    with pytest.raises(KeyboardInterrupt):
+        condense(out=folder, listener=listen, **options | {"actors": 3, "gpus_per_actor": 0})
+    assert [text.split(" (")[0] for text in losses(killer)] == ["class actor 1", "the model queue"]
+    commit = CheckpointFolder(Location.at(folder / "checkpoints")).commits()[0]
+    assert len({group.iteration for group in commit.groups}) == 1
+    assert commit.iteration >= 9
+    with pytest.raises(KeyboardInterrupt):
+        resume(folder, listener=stopped_by(12), actors=2)
+    resume(folder, local=True)
+    assert_same(folder, tmp_path / "undisturbed")
+
+
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_class_actors_and_without_ray(
     cluster, undisturbed, tmp_path
