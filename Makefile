@@ -12,8 +12,7 @@ QUICK := not slow and not chaos and not gpu
 demo: $(INSTALLED)
 	@echo "Condensing handwritten digits to 1 image per class; then, for a quick look, only"
 	@echo "3 networks x 200 epochs (the paper: 5 x 1000), and 10 epochs on the whole data."
-	$(BIN)/idm-ray condense --out runs/demo --overwrite \
-		--repeats 3 --eval-epochs 200 --whole-epochs 10
+	$(BIN)/idm-ray condense --out runs/demo --overwrite --protocol quick --whole-epochs 10
 	@echo "Look at runs/demo/gallery.png"
 
 # Tests on Ray wait for processes most of the time: all others run beside them.

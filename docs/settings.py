@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from idm_ray.config import METHODS, PARTS, RunConfig
+from idm_ray.config import METHODS, NETWORKS, PARTS, TORCHVISION, RunConfig
 from idm_ray.methods.catalog import find_method
+from idm_ray.network_names import CHOICES, GROUPS, ConvNetDesign
 from idm_ray.options import describe_options, value_text
 from idm_ray.recipes import PUBLISHED, Facts, choose_recipe, recipe_names
 
@@ -18,6 +19,16 @@ wins over the file, the file over the recipe, and the recipe over the defaults b
 name is refused with the nearest known one, a wrong value with what is allowed.
 
 This page is written by `make docs` from `idm_ray/config.py` and `idm_ray/recipes.py`.
+"""
+
+_NETWORKS = f"""
+## Networks
+
+`--network` names the one that a set is condensed with, `evaluate --networks` those that it is
+tested on: {", ".join(f"`{name}`" for name in NETWORKS)},
+`{TORCHVISION}NAME` for a classifier of torchvision, or a ConvNet. `convnet-3` is the paper's with 3
+blocks; what differs from it is added, as in `convnet-3-w64-max-leakyrelu`. Those with batch norm
+look at a whole batch, so they are for testing alone, and so are torchvision's.
 """
 
 _RECIPES = """
@@ -32,7 +43,8 @@ per class take the nearest row. `default` is for all other data and goes by the 
 
 def pages() -> str:
     """The whole page, as Markdown."""
-    return "\n".join([_HEAD, *_options(), _RECIPES, *_recipes()]) + "\n"
+    parts = [_HEAD, *_options(), _NETWORKS, *_convnets(), _RECIPES, *_recipes()]
+    return "\n".join(parts) + "\n"
 
 
 def _options() -> Iterator[str]:
@@ -64,6 +76,25 @@ def _table(rows: dict[str, list[Any]], heading: str) -> Iterator[str]:
         shown = "" if default is None else str(default).replace("False", "no")
         yield f"| `{name}` | {values} | {shown} | {text} |"
     yield ""
+
+
+def _convnets() -> Iterator[str]:
+    explained = {
+        "instance": "of each channel of an image",
+        "batch": "of each channel in the batch",
+        "layer": "of all channels of an image",
+        "group": f"of {GROUPS} groups of channels",
+        "nonorm": "none",
+        "avg": "mean of 2x2 pixels",
+        "max": "largest of 2x2 pixels",
+        "nopool": "none",
+    }
+    yield "| part of a ConvNet | words; the first is the paper's and is left out of the name |"
+    yield "| --- | --- |"
+    yield f"| width | `w{ConvNetDesign(depth=1).width}`, or any other number of filters |"
+    for part, words in CHOICES.items():
+        told = (f"`{w}` ({explained[w]})" if w in explained else f"`{w}`" for w in words)
+        yield f"| {part} | {', '.join(told)} |"
 
 
 def _recipes() -> Iterator[str]:

@@ -1,26 +1,23 @@
 """From the name of a network to the network."""
 
-import re
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from torch import nn
 
-from idm_ray.algorithm.architectures import ARCHITECTURES
+from idm_ray.algorithm.architectures import ARCHITECTURES, ConvNetVariant
 from idm_ray.algorithm.networks import ConvNet, Network, init_parameters
 from idm_ray.checks import refuse_unknown
 from idm_ray.config import TORCHVISION
+from idm_ray.network_names import parse_convnet
 from idm_ray.torchvision_networks import build_torchvision, torchvision_names
-
-_CONVNET: Final = re.compile(r"convnet-([1-9]\d?)")
 
 
 def build_network(name: str, image_shape: Sequence[int], num_classes: int) -> Network:
-    """A network that can be matched, its parameters not yet allocated (device "meta").
+    """A network of this project, its parameters not yet allocated (device "meta").
 
     Args:
-        name: convnet-DEPTH, or one of `ARCHITECTURES`.
+        name: of a ConvNet (`network_names`), or one of `ARCHITECTURES`.
         image_shape: (C, H, W).
         num_classes: outputs of the head.
 
@@ -28,17 +25,22 @@ def build_network(name: str, image_shape: Sequence[int], num_classes: int) -> Ne
         UserError: an unknown name.
         ValueError: a network that the image size does not allow.
     """
-    depth = _CONVNET.fullmatch(name)
-    if depth is None:
+    design = parse_convnet(name)
+    if design is None:
         refuse_unknown([name], ["convnet-DEPTH", *ARCHITECTURES], what="network")
     with torch.device("meta"):
-        if depth is not None:
-            return ConvNet(image_shape, num_classes, depth=int(depth[1]))
-        return ARCHITECTURES[name](image_shape, num_classes)
+        if design is None:
+            return ARCHITECTURES[name](image_shape, num_classes)
+        if design.is_plain:
+            return ConvNet(image_shape, num_classes, depth=design.depth)
+        return ConvNetVariant(image_shape, num_classes, design)
 
 
 def can_be_matched(name: str) -> bool:
     """Whether a network looks at each image by itself, so that its embeddings can be matched."""
+    design = parse_convnet(name)
+    if design is not None:
+        return design.norm != "batch"
     return not (name.startswith(TORCHVISION) or name.endswith("-bn"))
 
 

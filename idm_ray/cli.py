@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from idm_ray import __version__, interruption
+from idm_ray.analysis_command import analysis_options, run_analysis
 from idm_ray.bench.settings import DEFAULT_SETTING, ORCHESTRATION, SETTINGS
+from idm_ray.compare_command import compare_options, run_compare
 from idm_ray.config import DataConfig, MachineConfig, option_names
 from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
 from idm_ray.errors import UserError
@@ -105,7 +107,7 @@ def resume(folder: str, **given: Any) -> None:
 @click.argument("file", type=click.Path())
 @click.option(
     "--networks",
-    help="Comma-separated, such as convnet-3,vgg11,resnet18-bn,torchvision/resnet50. "
+    help="Comma-separated, such as convnet-3,convnet-3-batch,vgg11,torchvision/resnet50. "
     "[the set's own]",
 )
 @result_options
@@ -125,7 +127,7 @@ def evaluate(file: str, networks: str | None, data: str | None, **given: Any) ->
         raise UserError("expected --data SOURCE, whose test images the set is tested on; got none")
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.evaluation import evaluate as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import evaluation_table  # noqa: PLC0415
+    from idm_ray.tables.sets import evaluation_table  # noqa: PLC0415
 
     terminal = make_terminal()
     try:
@@ -141,6 +143,17 @@ def evaluate(file: str, networks: str | None, data: str | None, **given: Any) ->
         terminal.close()
     terminal.show(evaluation_table(found))
     keep_result(dataclasses.asdict(found))
+
+
+@cli.command(cls=GroupedCommand)
+@analysis_options
+def analyse(**given: Any) -> None:
+    """Compare the features of condensed sets with those of the real images they were made of.
+
+    For each synthetic image, or each of its tiles: how many of the k nearest real training images
+    have its class. Each FILE is a path or a URI, as for `evaluate`.
+    """
+    run_analysis(given)
 
 
 @cli.command(cls=GroupedCommand)
@@ -163,11 +176,39 @@ def export(file: str, **options: Any) -> None:
     wrote. Every form says how to train on it, and `evaluate` and idm_ray.load take each of them.
     """
     from idm_ray.formats.export import export as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import exported_text  # noqa: PLC0415
+    from idm_ray.tables.sets import exported_text  # noqa: PLC0415
 
     found = run(file, **options)
     make_terminal().show(exported_text(found))
     keep_result(dataclasses.asdict(found))
+
+
+@cli.command(cls=GroupedCommand)
+@click.argument("folder", metavar="DIR", type=click.Path())
+@click.option("--out", type=click.Path(), help="New .html file: path or URI. [DIR/report.html]")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier page in --out.")
+@click.option("--data", help="Where the images that a run was made of are now. [where they were]")
+@click.option(
+    "--no-neighbours",
+    "neighbours",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Do not open the data of a run to show the training images nearest to its own.",
+)
+@result_options
+def report(folder: str, **options: Any) -> None:
+    """Write a page about the run, the search or the comparison in DIR, a path or a URI.
+
+    One HTML file that needs no others and loads nothing: results, curves, images class by class,
+    the nearest real ones, how all was made, and how to use it.
+    """
+    from idm_ray.page.writing import write_report  # noqa: PLC0415 -- heavy libraries
+    from idm_ray.tables.sets import report_text  # noqa: PLC0415 -- torch is imported here
+
+    written = write_report(folder, **options)
+    make_terminal().show(report_text(written))
+    keep_result(dataclasses.asdict(written))
 
 
 @cli.command(cls=GroupedCommand)
@@ -204,7 +245,7 @@ def shards(source: str, out: str, shard_mb: float, overwrite: bool, **given: Any
     options = {name: value for name, value in given.items() if value is not None}
     from idm_ray.sharding import write_shards  # noqa: PLC0415 -- torch is imported here
     from idm_ray.storage import shown  # noqa: PLC0415
-    from idm_ray.tables import shards_table  # noqa: PLC0415
+    from idm_ray.tables.sets import shards_table  # noqa: PLC0415
 
     terminal = make_terminal()
     began = time.monotonic()
@@ -271,7 +312,7 @@ def _bench_iteration(
     name: str, machine: Mapping[str, Any], rounds: int, terminal: "Terminal"
 ) -> dict[str, Any]:
     from idm_ray.bench.compare import compare  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import bench_table  # noqa: PLC0415
+    from idm_ray.tables.costs import bench_table  # noqa: PLC0415
 
     comparison = compare(SETTINGS[name], machine, rounds=rounds, listener=terminal)
     terminal.show(bench_table(comparison))
@@ -280,7 +321,7 @@ def _bench_iteration(
 
 def _bench_orchestration(terminal: "Terminal") -> list[dict[str, Any]]:
     from idm_ray.runtime.orchestration import measure  # noqa: PLC0415 -- Ray is imported here
-    from idm_ray.tables import orchestration_table  # noqa: PLC0415
+    from idm_ray.tables.costs import orchestration_table  # noqa: PLC0415
 
     rows = [dataclasses.asdict(cost) for cost in measure()]
     terminal.show(orchestration_table(rows))
@@ -299,6 +340,17 @@ def tune(config_file: Path | None, **given: Any) -> None:
 
 
 @cli.command(cls=GroupedCommand)
+@compare_options
+def compare(config_file: Path | None, **given: Any) -> None:
+    """Make the sets of several methods, train the same networks on each, and print the table.
+
+    What --out holds already is not computed again: the same command goes on where it was
+    interrupted, and one that asks for more adds to the table.
+    """
+    run_compare(config_file, given)
+
+
+@cli.command(cls=GroupedCommand)
 @click.option("--gpus", type=int, help="Tell the same for so many GPUs as well.")
 @click.option("--probe-s", type=float, default=20.0, show_default=True, help="How long to measure.")
 @run_options
@@ -311,7 +363,7 @@ def estimate(gpus: int | None, probe_s: float, config_file: Path | None, **given
     for name in NOT_OF_THE_CONFIG:
         options.pop(name, None)
     from idm_ray.estimation.estimate import estimate as run  # noqa: PLC0415 -- torch is imported here
-    from idm_ray.tables import estimate_table  # noqa: PLC0415
+    from idm_ray.tables.costs import estimate_table  # noqa: PLC0415
 
     terminal = make_terminal()
     try:

@@ -7,7 +7,6 @@ itself and against each other; what depends on the data is checked where the dat
 
 import dataclasses
 import difflib
-import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from idm_ray.checks import (
     wrong,
 )
 from idm_ray.errors import UserError
+from idm_ray.network_names import parse_convnet
 
 AutoInt = int | Literal["auto"]
 AutoFloat = float | Literal["auto"]
@@ -51,7 +51,8 @@ METHODS = (
     *("random", "herding", "herding-greedy", "forgetting", "kmeans"),
 )
 
-# Beside convnet-DEPTH. Those that end in "-bn" have batch norm, and can only be evaluated with.
+# Beside ConvNets (`network_names`). Those that end in "-bn" have batch norm, and can only be
+# evaluated with.
 NETWORKS = (
     *("alexnet", "alexnet-bn", "vgg11", "vgg11-bn"),
     *("resnet18", "resnet18-bn", "resnet18-ap", "resnet18-ap-bn"),
@@ -145,7 +146,8 @@ class CondenseConfig:
 
     network: str = "auto"
     """Embedding network: convnet-DEPTH, alexnet, vgg11, resnet18 or resnet18-ap; auto: a ConvNet of
-    the depth that fits the image size."""
+    the depth that fits the image size. A ConvNet's name goes on with what differs from the paper's,
+    as in convnet-3-w64-max (docs/settings.md lists it)."""
 
     batch_real: int = 256
     """Real images of each class matched per iteration; the whole class if it has no more."""
@@ -439,8 +441,8 @@ PARTS: dict[str, type] = {
 
 def _check_network(name: str) -> None:
     """Torchvision's names are known where torchvision is imported."""
-    is_known = name == "auto" or re.fullmatch(r"convnet-[1-9]\d?", name) or name in NETWORKS
-    if is_known or name.startswith(TORCHVISION):
+    is_known = name == "auto" or name in NETWORKS or name.startswith(TORCHVISION)
+    if is_known or parse_convnet(name) is not None:
         return
     near = difflib.get_close_matches(name.lower(), ("convnet-3", *NETWORKS), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -1,7 +1,7 @@
 """Evaluation of a condensed set's file: fresh networks trained on it, tested on real images."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Any
@@ -13,7 +13,7 @@ from idm_ray.execution import Listener, Started
 from idm_ray.formats.opening import read_set
 from idm_ray.layout import evaluation_work, settle
 from idm_ray.plan import EvaluationJob
-from idm_ray.progress import Announcement
+from idm_ray.progress import Announcement, Evaluated
 from idm_ray.report import statistics
 from idm_ray.results.card import Card
 from idm_ray.run import absolute, make_runner, plain_values
@@ -73,24 +73,104 @@ def evaluate(
     >>> sorted(found.networks["convnet-2"])
     ['accuracies', 'epochs', 'mean', 'protocol', 'repeats', 'split', 'std']
     """
+    prepared = prepare(file, fspath(data), plain_values(options), networks)
+    found: dict[str, dict[str, Any]] = {}
+    for name, config in prepared.networks.items():
+        jobs = condensed_jobs(range(config.evaluation.repeats))
+        accuracies = {
+            event.job: event.accuracy
+            for event in train_and_test(config, prepared.info, prepared.images, jobs, listener)
+        }
+        found[name] = told_protocol(config) | statistics([accuracies[job] for job in jobs])
+    return Evaluation(file=shown(file), data=shown(data), networks=found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A condensed set, ready to be evaluated.
+
+    Attributes:
+        card: of the set.
+        images: (N, C, H, W), normalised, unexpanded, sorted by class.
+        info: of the data to test on.
+        networks: the settled config of each network, by the name that it was asked for by.
+    """
+
+    card: Card
+    images: Images
+    info: DatasetInfo
+    networks: Mapping[str, RunConfig]
+
+
+def prepare(
+    file: str | PathLike[str],
+    data: str,
+    options: Mapping[str, Any],
+    networks: str | Sequence[str] = (),
+) -> Prepared:
+    """Read a condensed set and check it against the data; arguments and errors as `evaluate`."""
     stored = read_set(file)
-    card = stored.card
-    config = _config_of(card, fspath(data), plain_values(options))
-    info = _info_for(card, open_dataset(config.data).info)
+    config = _config_of(stored.card, data, options)
+    info = _info_for(stored.card, open_dataset(config.data).info)
     config = absolute(config)
     if isinstance(networks, str):
         networks = [name.strip() for name in networks.split(",")]
     settled = {
         name: settle(config.replace(network=name), info.image_shape, info.num_classes)
-        for name in networks or (card.network,)
+        for name in networks or (stored.card.network,)
     }
-    found = {
-        name: _evaluate_network(one, info, stored.images, listener) for name, one in settled.items()
-    }
-    return Evaluation(file=shown(file), data=shown(data), networks=found)
+    return Prepared(card=stored.card, images=stored.images, info=info, networks=settled)
 
 
-def _config_of(card: Card, data: str, options: dict[str, Any]) -> RunConfig:
+def condensed_jobs(repeats: Iterable[int]) -> list[EvaluationJob]:
+    """Networks to train on a condensed set."""
+    return [EvaluationJob(subject="condensed", repeat=n, iteration=0) for n in repeats]
+
+
+def train_and_test(
+    config: RunConfig,
+    info: DatasetInfo,
+    images: Images,
+    jobs: Sequence[EvaluationJob],
+    listener: Listener,
+) -> Iterator[Evaluated]:
+    """Train and test networks, as many at a time as there is room for.
+
+    Args:
+        config: settled.
+        info: of the data to test on.
+        images: the condensed set; none are needed for jobs of other subjects.
+        jobs: which networks.
+        listener: is told what happens.
+
+    Yields:
+        Each network, as it is done.
+    """
+    work = evaluation_work(config, info.image_shape, info.num_classes)
+    runner = make_runner(config, info, pixels=work)
+    try:
+        for line in runner.notes:
+            listener(Announcement(line))
+        runner.adopt(images)
+        listener(Started("evaluate", len(jobs)))
+        for event in runner.evaluate(jobs):
+            listener(event)
+            if isinstance(event, Evaluated):
+                yield event
+    finally:
+        runner.close()
+
+
+def told_protocol(config: RunConfig) -> dict[str, Any]:
+    """Under what protocol networks are evaluated, as results say it."""
+    return {
+        "protocol": config.evaluation.protocol,
+        "epochs": config.evaluation.eval_epochs,
+        "split": config.evaluation.eval_split,
+    }
+
+
+def _config_of(card: Card, data: str, options: Mapping[str, Any]) -> RunConfig:
     """The set's own settings under the given options; nothing is condensed with it."""
     own = {
         "data": data,
@@ -137,29 +217,3 @@ def _info_for(card: Card, info: DatasetInfo) -> DatasetInfo:
             f"{'x'.join(map(str, info.image_shape))}; use --size {card.image_shape[1]}"
         )
     return dataclasses.replace(info, mean=card.mean, std=card.std)
-
-
-def _evaluate_network(
-    config: RunConfig, info: DatasetInfo, images: Images, listener: Listener
-) -> dict[str, Any]:
-    jobs = [
-        EvaluationJob(subject="condensed", repeat=repeat, iteration=0)
-        for repeat in range(config.evaluation.repeats)
-    ]
-    work = evaluation_work(config, info.image_shape, info.num_classes)
-    runner = make_runner(config, info, pixels=work)
-    try:
-        for line in runner.notes:
-            listener(Announcement(line))
-        runner.adopt(images)
-        listener(Started("evaluate", len(jobs)))
-        for event in runner.evaluate(jobs):
-            listener(event)
-    finally:
-        runner.close()
-    protocol = {
-        "protocol": config.evaluation.protocol,
-        "epochs": config.evaluation.eval_epochs,
-        "split": config.evaluation.eval_split,
-    }
-    return protocol | statistics([runner.record.evaluated[job] for job in jobs])

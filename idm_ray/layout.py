@@ -15,6 +15,7 @@ from idm_ray.errors import UserError
 from idm_ray.machine import Capabilities
 from idm_ray.methods.catalog import find_method, rounds_of
 from idm_ray.methods.method import Matching, Rounds, Selecting
+from idm_ray.network_names import one_name
 
 # Pixels that go through a network at once: their activations are kept for the backward pass, about
 # 0.4 GB for ConvNet-3 in bfloat16.
@@ -117,7 +118,7 @@ def settle(config: RunConfig, image_shape: Sequence[int], num_classes: int) -> R
     selects = isinstance(find_method(config.condense.method).how, Selecting)
     if not selects and not config.condense.iterations:
         raise wrong("iterations", 0, f"at least 1 for method {config.condense.method}")
-    name = config.condense.network
+    name = one_name(config.condense.network)
     if name == "auto":
         name = default_network(image_shape)
     images_per_pass = _images_per_pass(config, image_shape)

@@ -25,7 +25,7 @@ from idm_ray.layout import (
     crew_of_one,
 )
 from idm_ray.local_commits import Commits, RunState, load
-from idm_ray.machine import look_around, peak_memory_bytes
+from idm_ray.machine import look_around, peak_memory_bytes, reset_peak_memory
 from idm_ray.monitoring import Export
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.pretrained import PretrainReport
@@ -123,6 +123,7 @@ class LocalRunner:
 
     def start(self) -> Iterator[Announcement]:
         """Build the queue and the one worker that owns all groups; `pretrain` comes first."""
+        reset_peak_memory()  # what this process did before is not this run's
         saved = self._saved
         self._queue = QueueWorker(
             self.plan,
@@ -189,6 +190,7 @@ class LocalRunner:
 
     def select(self) -> Iterator[RunnerEvent]:
         """Choose real images, class by class; `pretrain` comes first."""
+        reset_peak_memory()  # what this process did before is not this run's
         began, chosen = time.perf_counter(), []
         for done, classes in enumerate(self.plan.groups, start=1):
             chosen.append(select(self.plan, classes, self._pretrained))

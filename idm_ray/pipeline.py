@@ -4,7 +4,7 @@ import functools
 import io
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from PIL import Image
 
 from idm_ray.cli import main, run_options
 from idm_ray.config_file import given_options
+from idm_ray.continual_command import continual_options, run_continual
 from idm_ray.data.manifest import MANIFEST_FILE
 from idm_ray.data.shard_set import open_shards
 from idm_ray.errors import UserError
@@ -96,6 +97,27 @@ def search_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
     Returns:
         The program: it searches, and exits like `idm-ray`.
     """
+    return _program(script, search_options, lambda settings: run_search(None, settings))
+
+
+def continual_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
+    """Make a program of a function that settles the options of continual learning.
+
+    Args:
+        script: as for `search_pipeline`, with the options of `continual_options`.
+
+    Returns:
+        The program: it learns, and exits like `idm-ray`.
+    """
+    return _program(script, continual_options, run_continual)
+
+
+def _program(
+    script: Callable[..., Settings],
+    options: Callable[[Callable[..., None]], Callable[..., None]],
+    carry_out: Callable[[Settings], None],
+) -> Callable[[], NoReturn]:
+    """A program that settles its options by a script, and carries them out."""
 
     @functools.wraps(script)
     def run(config_file: Path | None, smoke: bool, **given: Any) -> None:
@@ -105,11 +127,28 @@ def search_pipeline(script: Callable[..., Settings]) -> Callable[[], NoReturn]:
             out = given["out"] or str(next_free("runs", f"{script.__name__}-smoke"))
             told = {name: value for name, value in given.items() if value is not None}
             given |= {**SMOKE, **told, "out": out}
-        run_search(None, script(given, click.echo, smoke=smoke))
+        carry_out(script(given, click.echo, smoke=smoke))
 
     shortened = click.option("--smoke", is_flag=True, help="Try everything on small made images.")
-    command = click.command(cls=GroupedCommand)(search_options(shortened(run)))
+    command = click.command(cls=GroupedCommand)(options(shortened(run)))
     return lambda: main(command)
+
+
+def on_cifar100(given: Settings, tell: Tell, *, searches: Sequence[str], smoke: bool) -> Settings:
+    """Settle the options of searches that the paper has on CIFAR-100, at 10 per class.
+
+    Args:
+        given: options of the user, who wins.
+        tell: tells a line to people.
+        searches: to run unless the user names others.
+        smoke: a rehearsal on small images of its own, which need no download.
+    """
+    given["search"] = given["search"] or searches
+    given["ipc"] = given["ipc"] or 10
+    if smoke:
+        given |= {"data": smoke_images(32), "seeds": given["seeds"] or 1, "ipc": 1}
+        tell("a rehearsal: what is drawn shows that everything works together, and nothing else")
+    return {**given, "data": given["data"] or "cifar100"}
 
 
 def smoke_images(size: int) -> str:

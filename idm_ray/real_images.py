@@ -3,7 +3,7 @@
 import contextlib
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -194,14 +194,19 @@ class RealImages:
 
         return TrainingImages(count=len(train.images), take=take)
 
-    def test_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def test_batches(self, classes: Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """All images that networks are tested on, of `eval_split`, and their labels.
 
         As many at a time as go through a network at once.
+
+        Args:
+            classes: labels; images of other classes are left out. None: all.
         """
         test, batch = self._tested(), self._plan.numerics.images_per_pass
-        total = len(test.images)
-        batches = [np.arange(n, min(n + batch, total)) for n in range(0, total, batch)]
+        tested = np.arange(len(test.images))
+        if classes is not None:
+            tested = np.concatenate([test.class_rows(label) for label in sorted(classes)])
+        batches = [tested[n : n + batch] for n in range(0, len(tested), batch)]
         for rows, following in zip_longest(batches, batches[1:]):
             if following is not None:
                 test.images.expect(following)

@@ -262,9 +262,16 @@ def provenance(plan: Plan, processors: Sequence[str]) -> dict[str, Any]:
             "mean": list(plan.info.mean),
             "std": list(plan.info.std),
         },
-        "command": shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])]),
         "numerics": dataclasses.asdict(plan.numerics),
         "processors": list(processors),
+        **made_by(),
+    }
+
+
+def made_by() -> dict[str, Any]:
+    """What makes numbers now: the command, versions of packages, and the commit of this one."""
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *map(hide_passwords, sys.argv[1:])]),
         "versions": _versions(),
         "commit": _commit(),
     }

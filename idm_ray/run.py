@@ -27,6 +27,7 @@ from idm_ray.methods.method import Rounds
 from idm_ray.plan import Plan
 from idm_ray.progress import Announcement
 from idm_ray.report import provenance
+from idm_ray.results.run_config import parse_config
 from idm_ray.results.run_files import holds_run
 from idm_ray.results.run_folder import RunFolder, next_free
 from idm_ray.same_numbers import NEUTRAL_OPTIONS, differences
@@ -210,13 +211,21 @@ def _check_own(resume: str, out: str | Path | None, *, overwrite: bool) -> None:
 
 def _refuse_differences(folder: RunFolder, given: Mapping[str, Any]) -> None:
     """Refuse to go on with other numbers than those that a run was begun for."""
-    # A run of an earlier version lacks what came since, which it did not do.
-    found = differences({**RunConfig().flat(), **folder.read_config()["options"]}, given)
+    found = differences(folder.read_config()["options"], given)
     if found:
         raise UserError(
             f"the run in {folder.place} has other settings: {'; '.join(found)}; go on with those "
             "that it has, or choose another --out"
         )
+
+
+def differing_settings(place: Location, config: RunConfig) -> tuple[str, ...]:
+    """Tell in what a settled config differs from the run of a folder; nothing if it holds none."""
+    file = place / "config.yaml"
+    if not file.exists():
+        return ()
+    stored = parse_config(file.read_bytes(), str(file))
+    return differences(stored["options"], config.flat())
 
 
 def _check_data(stored: Mapping[str, Any], info: DatasetInfo, data: str) -> None:

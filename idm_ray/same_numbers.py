@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from idm_ray.network_names import one_name
+
 # Where and how something is computed, read and kept, not what. The data themselves are compared by
 # their fingerprint, wherever they lie by now.
 NEUTRAL_OPTIONS: Final = (
@@ -37,12 +39,22 @@ def differences(stored: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[st
 
     Returns:
         A line for each, such as "lambda_reg 0.5 there, 0.1 now"; none if the run can go on.
+
+    Raises:
+        UserError: a network whose name has a part that is not known.
     """
     return tuple(
         f"{name} {_shown(stored[name])} there, {_shown(value)} now"
         for name, value in given.items()
-        if name not in (*NEUTRAL_OPTIONS, "recipe") and value not in ("auto", stored[name])
+        if name not in (*NEUTRAL_OPTIONS, "recipe") and not _asks_for(name, value, stored[name])
     )
+
+
+def _asks_for(name: str, value: object, stored: object) -> bool:
+    """Whether a value is the stored one, however it is written."""
+    if name == "network" and isinstance(value, str):
+        value = one_name(value)
+    return value in ("auto", stored)
 
 
 def _shown(value: object) -> str:

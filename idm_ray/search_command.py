@@ -95,7 +95,7 @@ def run_search(config_file: Path | None, given: Mapping[str, Any]) -> None:
     options = given_options(config_file, given)
     for name in NOT_OF_THE_CONFIG:
         options.pop(name, None)
-    from idm_ray.tables import searches_table, tuned_tables  # noqa: PLC0415 -- torch is imported
+    from idm_ray.tables.searches import searches_table, tuned_tables  # noqa: PLC0415 -- torch is imported
     from idm_ray.tuning.conclusion import SUMMARY  # noqa: PLC0415
     from idm_ray.tuning.request import DEFAULT_SEEDS, Ablation, Drawing  # noqa: PLC0415
     from idm_ray.tuning.tune import listed, tune  # noqa: PLC0415

@@ -74,7 +74,7 @@ class QueueWorkerReport:
     data: DataReport = field(default_factory=DataReport)
 
 
-def _prepare_process(numerics: Numerics) -> None:
+def prepare_process(numerics: Numerics) -> None:
     """Settings of torch that hold for the whole process."""
     torch.set_num_threads(numerics.threads)
     keep_freed_memory()
@@ -90,7 +90,7 @@ def pretrain(
     plan: Plan, lesson: Lesson
 ) -> tuple[tuple[Pretrained, ...], tuple[PretrainReport, ...]]:
     """A network trained on real images whenever it is looked at, and what is told of each look."""
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     networks, reports = zip(*pretrained_networks(plan, lesson), strict=True)
     return networks, reports
 
@@ -103,7 +103,7 @@ def select(plan: Plan, classes: Sequence[int], networks: Sequence[Pretrained]) -
         classes: labels, I of them.
         networks: that are looked at, one for each look of the plan's lesson.
     """
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     how = plan.method.how
     assert isinstance(how, Selecting), "the method chooses real images"
     flat = FlatNetwork(plan.build_network(), plan.numerics).freeze() if networks else None
@@ -163,7 +163,7 @@ class QueueWorker:
     def __init__(
         self, plan: Plan, *pretrained: Pretrained, saved: SavedQueue | None = None
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
         self._real.fill_cache()
         self._device = plan.numerics.device
@@ -332,7 +332,7 @@ class ClassWorker:
         groups: Sequence[int],
         saved: Mapping[int, GroupState] = MappingProxyType({}),
     ) -> None:
-        _prepare_process(plan.numerics)
+        prepare_process(plan.numerics)
         self._real = RealImages(plan)
         network = FlatNetwork(plan.build_network(), plan.numerics)
         self._groups = {g: self._make_group(plan, plan.groups[g], network) for g in groups}
@@ -437,7 +437,7 @@ def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) ->
     Returns:
         Accuracy on the test images, a fraction.
     """
-    _prepare_process(plan.numerics)
+    prepare_process(plan.numerics)
     with RealImages(plan) as real:
         images = training_images(plan, job, real, condensed)
         return accuracy(train_network(plan, job, images), real.test_batches())

@@ -10,22 +10,14 @@ The weight of the regularization (lambda_reg, Fig. 5), the steps of each trainin
 differ in the weight alone share one queue for each seed.
 """
 
-from idm_ray.pipeline import Settings, Tell, search_pipeline, smoke_images
+from idm_ray.pipeline import Settings, Tell, on_cifar100, search_pipeline
 
 FIGURES = ("lambda_reg", "train_steps", "queue_size")
 
 
 def sensitivity(given: Settings, tell: Tell, *, smoke: bool) -> Settings:
     """Sweep what Figures 5 to 7 of the paper sweep, and draw them."""
-    # Without --search, all three; what the user gives wins.
-    given["search"] = given["search"] or FIGURES
-    given["ipc"] = given["ipc"] or 10
-
-    # A rehearsal on small images of its own, which need no download.
-    if smoke:
-        given |= {"data": smoke_images(32), "seeds": given["seeds"] or 1, "ipc": 1}
-        tell("a rehearsal: what is drawn shows that everything works together, and nothing else")
-    return {**given, "data": given["data"] or "cifar100"}
+    return on_cifar100(given, tell, searches=FIGURES, smoke=smoke)
 
 
 if __name__ == "__main__":

@@ -375,6 +375,34 @@ def batches_of_an_epoch(order: Sequence[int], batch: int) -> list[list[int]]:
     return batches
 
 
+# --- Class misalignment (Sec. 5.3, Fig. 4) -------------------------------------------------------
+
+
+def nearest(point, others, k):
+    """Numbers of the k others nearest to a point, nearest first; of equally near ones the first."""
+    distances = [
+        sum((float(p) - float(o)) ** 2 for p, o in zip(point, other, strict=True))
+        for other in others
+    ]
+    found = []
+    for _ in range(k):
+        best = None
+        for number, distance in enumerate(distances):
+            if number not in found and (best is None or distance < distances[best]):
+                best = number
+        found.append(best)
+    return found
+
+
+def consistency_ratio(points, labels, real, real_labels, k):
+    """The share of each point's k nearest real ones that have its label, mean over the points."""
+    shares = []
+    for point, label in zip(points, labels, strict=True):
+        same = [number for number in nearest(point, real, k) if real_labels[number] == label]
+        shares.append(len(same) / k)
+    return sum(shares) / len(shares)
+
+
 # --- The same with gradients, in torch -----------------------------------------------------------
 
 

@@ -249,11 +249,7 @@ def test_an_unknown_network_is_refused_with_the_nearest(name, near):
         ("eval_split", "train", "'test' or 'validation'"),
         ("image_step", "both", "'joint' or 'per_class'"),
         ("accuracy_window", "first", "a whole number or 'lifetime' or 'last'"),
-        (
-            "pretrain_steps",
-            "epochs",
-            "SGD steps such as 500, 'epoch', or epochs such as '10 epochs'",
-        ),
+        ("pretrain_steps", 1.5, "a whole number or text"),
         ("pretrained_classes", "some", "a whole number or 'half' or 'all'"),
         ("device", "gpu", "'auto' or 'cpu' or 'cuda'"),
         ("precision", "float16", "'auto' or 'float32' or 'bfloat16'"),
@@ -267,6 +263,18 @@ def test_an_unknown_network_is_refused_with_the_nearest(name, near):
 )
 def test_a_value_of_the_wrong_kind_is_refused_with_what_is_allowed(name, value, allowed):
     assert refusal(**{name: value}) == f"{name} must be {allowed}, got {value!r}"
+
+
+@pytest.mark.parametrize("text", ["epoch", "2 epochs", "60 epochs"])
+def test_steps_of_pretraining_can_be_told_in_epochs(text):
+    assert RunConfig.from_flat({"pretrain_steps": text}).queue.pretrain_steps == text
+
+
+# Each has one spelling, so that equal settings are equal texts.
+@pytest.mark.parametrize("text", ["epochs", "1 epochs", "0 epochs", "010 epochs", "3epochs", "5"])
+def test_other_texts_for_steps_of_pretraining_are_refused(text):
+    allowed = "SGD steps such as 500, 'epoch', or epochs such as '10 epochs'"
+    assert refusal(pretrain_steps=text) == f"pretrain_steps must be {allowed}, got {text!r}"
 
 
 def test_a_queue_cannot_start_larger_than_it_may_become():

@@ -78,7 +78,10 @@ def test_importing_the_package_is_light():
 
 
 def test_the_public_names_are_there():
-    names = ["condense", "estimate", "evaluate", "export", "load", "resume", "tune"]
+    names = [
+        *("analyse", "compare", "condense", "estimate", "evaluate", "export", "load", "resume"),
+        *("tune", "write_report"),
+    ]
     assert sorted(idm_ray.__all__) == names
     for name in idm_ray.__all__:
         assert callable(getattr(idm_ray, name))
@@ -86,7 +89,10 @@ def test_the_public_names_are_there():
         idm_ray.condens  # noqa: B018 -- looking it up is the test
 
 
-COMMANDS = ("condense", "resume", "tune", "estimate", "evaluate", "export", "bench")
+COMMANDS = (
+    *("condense", "resume", "tune", "compare", "estimate", "evaluate", "analyse", "export"),
+    *("report", "bench"),
+)
 
 
 @pytest.mark.parametrize(

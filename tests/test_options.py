@@ -30,6 +30,13 @@ EVALUATE = """
 --local --device --precision --compile --images-per-pass --threads --actors --cpus-per-actor
 --gpus-per-actor --wait-s
 """
+ANALYSE = """
+--k --network --feature-epochs --out --overwrite -q --quiet --json
+--data --data-root --size --label-column --classes --test-fraction --val-fraction
+--limit-per-class --strict --cache --cache-dir --cache-limit
+--seed
+--device --precision --compile --images-per-pass --threads
+"""
 RESUME = """
 --log-format -q --quiet --json
 --data --data-root --label-column --strict --cache --cache-dir --cache-limit
@@ -74,6 +81,7 @@ def refusal(*words):
         ("condense", CONDENSE),
         ("resume", RESUME),
         ("evaluate", EVALUATE),
+        ("analyse", ANALYSE),
         ("shards", SHARDS),
         ("export", EXPORT),
         ("bench", BENCH),

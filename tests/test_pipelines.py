@@ -17,12 +17,17 @@ from idm_ray.data.classes import parse_classes
 from idm_ray.data.known import IMAGENET_SUBSET
 from idm_ray.data.manifest import SPLITS, Manifest
 from idm_ray.data.tally import Tally
+from idm_ray.searches.catalog import SEARCHES
 from idm_ray.sharding import write_shards
 from tests.data.making import bytes_of, write_tree
 from tests.making_runs import Outcome, as_words, metrics
 
 FOLDER = Path(__file__).parent.parent / "pipelines"
 DATA_SETS = ("cifar10", "cifar100", "imagenet_subset", "tiny_imagenet")
+ABLATIONS = {
+    "ablation": ("components", "partition", "pretrain_epochs"),
+    "sensitivity": ("lambda_reg", "train_steps", "queue_size"),
+}
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
 QUICK = as_words(
     iterations=2,
@@ -68,7 +73,7 @@ def refusal(told):
 
 
 def test_these_are_the_paper_s_data_sets_and_its_ablations():
-    assert sorted([*DATA_SETS, "sensitivity"]) == SCRIPTS
+    assert sorted([*DATA_SETS, "continual", *ABLATIONS]) == SCRIPTS
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
@@ -79,20 +84,84 @@ def test_every_script_rehearses_to_its_end(name, tmp_path):
     assert len([line for line in metrics(tmp_path / "run") if "matching_loss" in line]) == 2
 
 
+def test_continual_learning_rehearses_to_its_end_and_goes_on_by_the_same_words(tmp_path):
+    quick = {"eval_epochs": 1, "iterations": 1, "train_steps": 1, "device": "cpu", "threads": 1}
+    words = ["--smoke", "--methods", "dm,idm", "--out", tmp_path / "run", "--local"]
+    told = script("continual", *words, *as_words(**quick))
+    assert told.status == 0, told.err
+    assert "2 steps of 2 or 3 classes, 2 images per class in memory" in told.out
+    files = ("continual.png", "continual.svg", "results.csv", "results.json")
+    assert all((tmp_path / "run" / name).exists() for name in files)
+    assert len((tmp_path / "run" / "accuracies.jsonl").read_text().splitlines()) == 4
+    again = script("continual", *words, *as_words(**quick))
+    assert (again.status, again.out) == (0, told.out)
+    assert "memory 1 of" in told.err
+    assert "train 4/4" in told.err
+    assert "memory" not in again.err
+    assert "train 4/4" not in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--steps", 6), "steps must be at most 5 for 10 classes, 2 or more to a step, got 6"),
+        (("--methods", "idn"), "unknown method 'idn'; did you mean 'idm'?"),
+        (("--repeats", 0), "repeats must be at least 1 for continual learning, got 0"),
+        (("--method", "dm"), "No such option '--method'."),
+    ],
+)
+def test_continual_learning_answers_a_mistake_in_one_line(tmp_path, words, message):
+    told = script("continual", "--data", "digits", "--out", tmp_path / "run", "--local", *words)
+    assert told.status == 2
+    assert told.err.strip().splitlines()[-1].startswith(f"idm-ray: {message}")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.ray
-def test_the_ablations_rehearse_to_their_end(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "words", "trials"),
+    [
+        ("sensitivity", ["--search", "lambda_reg", "--values", "0,0.5"], 2),
+        ("ablation", ["--search", "pretrain_epochs", "--pretrained", "1"], 8),
+    ],
+)
+def test_the_ablations_rehearse_to_their_end(tmp_path, name, words, trials):
     # As a program: it starts a cluster of its own.
-    words = ["--smoke", "--search", "lambda_reg", "--values", "0,0.5", "--out", tmp_path / "run"]
+    quick = as_words(iterations=3, eval_epochs=2, out=tmp_path / "run")
     done = subprocess.run(
-        [sys.executable, FOLDER / "sensitivity.py", *words, *as_words(iterations=3, eval_epochs=2)],
+        [sys.executable, FOLDER / f"{name}.py", "--smoke", *words, *quick],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "run" / "lambda_reg.png").exists()
-    assert (tmp_path / "run" / "trials" / "lambda_reg-1-seed0" / "condensed.parquet").exists()
+    search = words[1]
+    assert (tmp_path / "run" / f"{search}.png").exists()
+    for number in range(trials):
+        folder = tmp_path / "run" / "trials" / f"{search}-{number}-seed0"
+        assert (folder / "condensed.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_the_ablations_are_the_paper_s_unless_others_are_given(name):
+    settle = runpy.run_path(str(FOLDER / f"{name}.py"))[name]
+    unset = dict.fromkeys(("search", "ipc", "data", "seeds"))
+    found = settle(unset.copy(), print, smoke=False)
+    assert found == {"search": ABLATIONS[name], "ipc": 10, "data": "cifar100", "seeds": None}
+    assert {*ABLATIONS[name]} < {*SEARCHES}
+    given = {"search": ("lr_img",), "ipc": 1, "data": "digits", "seeds": 3}
+    assert settle(given.copy(), print, smoke=False) == given
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_a_rehearsal_of_the_ablations_needs_no_download(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    settle = runpy.run_path(str(FOLDER / f"{name}.py"))[name]
+    told = []
+    found = settle(dict.fromkeys(("search", "ipc", "data", "seeds")), told.append, smoke=True)
+    assert Path(found["data"], "train").is_dir()
+    assert (found["seeds"], found["ipc"], len(told)) == (1, 1, 1)
 
 
 @pytest.mark.slow

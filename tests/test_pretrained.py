@@ -90,6 +90,13 @@ def test_what_does_not_touch_a_network_s_training_shares_its_file(plan):
     assert pretrained_network(other, 1)[1].cached
 
 
+def test_a_set_told_in_epochs_is_that_of_as_many_steps():
+    # 200 images in batches of 32.
+    plans = [plan_of(**OPTIONS | {"pretrain_steps": told})[0] for told in ("2 epochs", 14)]
+    first, second = (pretrained_network(plan, 0)[1] for plan in plans)
+    assert (first.steps, first.cached, second.cached) == (14, False, True)
+
+
 def shorten(path):
     path.write_bytes(path.read_bytes()[:-100])
 

@@ -77,6 +77,25 @@ def test_batches_of_unequal_classes_are_filled_up_with_images_of_no_weight(
     assert close(mean, normalised(dataset, list(dataset.train.class_rows(0))).mean(axis=0))
 
 
+def test_test_batches_are_all_test_images_or_those_of_some_classes():
+    plan, dataset = plan_of(images_per_pass=50)
+    labels = dataset.test.labels
+    plan = dataclasses.replace(
+        plan, numerics=dataclasses.replace(plan.numerics, images_per_pass=50)
+    )
+    mean, std = (np.float32(v).reshape(-1, 1, 1) for v in (dataset.info.mean, dataset.info.std))
+    pixels = (np.float32(images_of(dataset.test)) / 255 - mean) / std
+    for classes, rows in (
+        (None, np.arange(len(labels))),
+        ((7, 2), np.flatnonzero((labels == 2) | (labels == 7))),
+    ):
+        with RealImages(plan) as real:
+            batches = list(real.test_batches(classes))
+        assert {len(images) for images, _ in batches[:-1]} == {50}
+        assert torch.cat([found for _, found in batches]).tolist() == labels[rows].tolist()
+        assert close(torch.cat([images for images, _ in batches]), pixels[rows])
+
+
 def test_training_batches_are_drawn_by_model_and_step_over_all_classes(plan):
     real = RealImages(plan)
     images, labels = real.training_batch(0, 0)

@@ -56,6 +56,12 @@ def test_auto_asks_for_what_auto_was_resolved_to():
     assert differences(STORED, {"threads": 2}) == ("threads 4 there, 2 now",)
 
 
+def test_a_network_is_the_same_however_it_is_written():
+    assert differences(STORED, {"network": "convnet-3-relu-w128"}) == ()
+    (line,) = differences(STORED, {"network": "convnet-3-w64"})
+    assert line == "network convnet-3 there, convnet-3-w64 now"
+
+
 def test_a_long_value_is_cut():
     names = ",".join(f"n{number:08d}" for number in range(1000))
     (line,) = differences(STORED, {"classes": names})

@@ -231,6 +231,7 @@ def test_a_search_writes_down_no_password_and_goes_on_without_it(tmp_path, monke
         ("--debug", "condense", f"--data=foo://key:{PASSWORD}@host/data"),
         ("condense", "--data", f"s3://key:{PASSWORD}/with/slashes@bucket/data"),
         ("evaluate", f"foo://key:{PASSWORD}@host/x", "--data=digits"),
+        ("analyse", f"foo://key:{PASSWORD}@host/x", "--data=digits", "--out=new"),
         ("resume", f"foo://key:{PASSWORD}@host/x"),
         ("tune", "--resume=auto", f"--out=foo://key:{PASSWORD}@host/x", "--iterations=1"),
     ],

@@ -13,7 +13,8 @@ from idm_ray.evaluation import Evaluation
 from idm_ray.execution import Finished, Standing, Started
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Committed, Evaluated, Progress
-from idm_ray.tables import bench_table, estimate_table, evaluation_table, orchestration_table
+from idm_ray.tables.costs import bench_table, estimate_table, orchestration_table
+from idm_ray.tables.sets import evaluation_table
 from idm_ray.terminal import Terminal, cost, result_table, standing_table
 from tests.searches.making import trial
 

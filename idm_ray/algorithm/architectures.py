@@ -1,7 +1,7 @@
-"""Networks beside the ConvNet, which a condensed set should train as well (Tables 4 and 5).
+"""Networks beside the paper's ConvNet, which a condensed set should train as well (Tables 4 and 5).
 
-They are this field's small variants for 32 pixels, with instance norm unless their name ends in
-"-bn". The paper does not say which norm its tables have.
+AlexNet, VGG11 and ResNet18 are this field's small variants for 32 pixels, with instance norm unless
+their name ends in "-bn". The paper does not say which norm its tables have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from idm_ray.algorithm.networks import Network
+from idm_ray.network_names import GROUPS, ConvNetDesign
 
 Norm = Callable[[int], nn.Module]
 
@@ -19,6 +20,41 @@ Norm = Callable[[int], nn.Module]
 def instance_norm(channels: int) -> nn.Module:
     """A group norm with a group for each channel, affine."""
     return nn.GroupNorm(channels, channels)
+
+
+_NORMS: Final[Mapping[str, Norm]] = {
+    "instance": instance_norm,
+    "batch": nn.BatchNorm2d,
+    "layer": partial(nn.GroupNorm, 1),
+    "group": partial(nn.GroupNorm, GROUPS),
+}
+_POOLINGS: Final = {"avg": nn.AvgPool2d, "max": nn.MaxPool2d}
+_ACTIVATIONS: Final = {"relu": nn.ReLU, "leakyrelu": nn.LeakyReLU, "sigmoid": nn.Sigmoid}
+
+
+class ConvNetVariant(Network):
+    """A ConvNet of other parts than the paper's; torch runs it, without fused blocks.
+
+    All norms are affine by channel, a layer norm, too; a leaky ReLU has a slope of 0.01.
+
+    Args:
+        image_shape: (C, H, W); as `AlexNet` for 28.
+        num_classes: outputs of the head.
+        design: its parts.
+    """
+
+    def __init__(self, image_shape: Sequence[int], num_classes: int, design: ConvNetDesign) -> None:
+        layers: list[nn.Module] = []
+        channels, padding = image_shape[0], 1 + _more_padding(image_shape)
+        for _ in range(design.depth):
+            layers.append(nn.Conv2d(channels, design.width, 3, padding=padding))
+            if design.norm in _NORMS:
+                layers.append(_NORMS[design.norm](design.width))
+            layers.append(_ACTIVATIONS[design.activation]())
+            if design.pooling in _POOLINGS:
+                layers.append(_POOLINGS[design.pooling](2))
+            channels, padding = design.width, 1
+        super().__init__(nn.Sequential(*layers), image_shape, num_classes)
 
 
 class AlexNet(Network):

@@ -102,13 +102,18 @@ class TorchvisionSource:
         """Size of the files that are there."""
         return sum(path.stat().st_size for path in self._paths() if path.is_file())
 
+    @property
+    def is_there(self) -> bool:
+        """Whether nothing has to be downloaded."""
+        return all(path.is_file() for path in self._paths())
+
     def identity(self) -> Iterator[str]:
         """Yield the folder and, per file, its name, size and time; downloads what is missing.
 
         Raises:
             DataError: Files are missing and cannot be downloaded.
         """
-        if not all(path.is_file() for path in self._paths()):
+        if not self.is_there:
             self._download("not all of them", f"copy {self._files} there")
         yield f"torchvision {self.name} {self._root}"
         for name, path in zip(self._published.files, self._paths(), strict=True):

@@ -55,39 +55,51 @@ def write_curves(path: str | os.PathLike[str], reports: Reports, *, title: str, 
     Raises:
         OSError: The file cannot be written.
     """
-    panels = _panels(reports, split)
+    panels = panels_of(reports, split).values()
     with new_figure(_WIDTH, _AROUND + _PANEL_HEIGHT * len(panels)) as figure:
         rows = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
         for axes, draw in zip(rows, panels, strict=True):
             draw(axes)
-            axes.grid(axis="y", color=LIGHT)
             if axes.get_legend_handles_labels()[0]:
                 # Beside the axes, where it hides no data.
                 axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.05))
         rows[0].set_title(title, fontsize="medium", loc="left", parse_math=False)
-        rows[-1].set_xlabel("iteration")
-        rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        rows[-1].set_xlim(0, max([1, *map(_iteration, reports)]))
+        draw_iterations(rows[-1], reports)
         figure.align_ylabels(rows)
         save_figure(figure, Path(path))
 
 
-def _panels(reports: Reports, split: str) -> list[Draw]:
-    """What to draw, from top to bottom: at least the first loss."""
+def panels_of(reports: Reports, split: str) -> dict[str, Draw]:
+    """What to draw, from top to bottom, by name: at least the first loss.
+
+    Args:
+        reports: lines of metrics.jsonl, in their order.
+        split: images that networks were tested on, such as "validation".
+    """
     progress = [report for report in reports if is_progress(report)]
     accuracies = _accuracies(reports)
-    panels: list[Draw] = [partial(_draw_loss, progress, "matching_loss", "matching loss")]
+    panels: dict[str, Draw] = {
+        "matching loss": partial(_draw_loss, progress, "matching_loss", "matching loss")
+    }
     if _series(progress, "regularization")[1].any():
-        panels.append(partial(_draw_loss, progress, "regularization", "regularization"))
+        panels["regularization"] = partial(_draw_loss, progress, "regularization", "regularization")
     is_trained = bool(_series(progress, "matched_age")[1].any())
     if is_trained or accuracies:
         shown = progress if is_trained else []
-        panels.append(partial(_draw_accuracies, shown, accuracies, split))
+        panels["accuracy"] = partial(_draw_accuracies, shown, accuracies, split)
     return panels
+
+
+def draw_iterations(axes: Axes, reports: Reports) -> None:
+    """Draws the axis that panels have in common: from 0 to the last iteration of a run's log."""
+    axes.set_xlabel("iteration")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0, max([1, *map(_iteration, reports)]))
 
 
 def _draw_loss(progress: Reports, name: str, label: str, axes: Axes) -> None:
     iterations, values = _series(progress, name)
+    axes.grid(axis="y", color=LIGHT)
     axes.set_ylabel(f"{label},\nsum over classes")
     if not len(values):
         axes.text(0.5, 0.5, "no reports", ha="center", transform=axes.transAxes)
@@ -102,6 +114,7 @@ def _draw_accuracies(
 ) -> None:
     """Draws networks trained on the condensed set and its baselines, and those of the queue."""
     axes.set_ylabel("accuracy, %")
+    axes.grid(axis="y", color=LIGHT)
     if found := accuracies.get("condensed"):
         _draw_condensed(axes, found, split)
     for subject, label, dashes in _BASELINES:

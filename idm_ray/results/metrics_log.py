@@ -119,7 +119,12 @@ def read_reports(path: Path) -> tuple[Mapping[str, Any], ...]:
     Raises:
         OSError: it exists and cannot be read.
     """
-    return tuple(_readable(path.read_bytes())) if path.exists() else ()
+    return parse_reports(path.read_bytes()) if path.exists() else ()
+
+
+def parse_reports(content: bytes) -> tuple[Mapping[str, Any], ...]:
+    """The same, of what a log holds."""
+    return tuple(_readable(content))
 
 
 def is_progress(report: Mapping[str, Any]) -> bool:

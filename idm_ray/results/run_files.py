@@ -34,12 +34,18 @@ def remove_run(place: Location) -> None:
         StorageError: a remote store went on failing.
     """
     for name in FOLDERS:
-        _remove_folder(place / name)
+        remove_folder(place / name)
     for name in FILES:
         (place / name).delete()
 
 
-def _remove_folder(place: Location) -> None:
+def remove_folder(place: Location) -> None:
+    """Remove a folder with all that is in it; no error if there is none.
+
+    Raises:
+        OSError: a local file cannot be removed.
+        StorageError: a remote store went on failing.
+    """
     path = place.local
     if path is None:
         for entry in place.files() if place.is_folder() else ():

@@ -29,6 +29,15 @@ class LostEvaluation:
     loss: ActorLostError
 
 
+def task_resources(layout: Layout) -> dict[str, float]:
+    """What Ray reserves for a task that trains a network: CPUs for its threads, share of a GPU."""
+    # As the nodes are now: what fits none of them would wait for ever.
+    largest_node = max(
+        float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
+    )
+    return {"num_cpus": min(layout.threads, largest_node), "num_gpus": layout.gpus_per_actor}
+
+
 class Evaluations:
     """Networks under training, and which job each belongs to.
 
@@ -38,19 +47,13 @@ class Evaluations:
     """
 
     def __init__(self, plan: Plan, layout: Layout) -> None:
-        self._threads, self._gpus = layout.threads, layout.gpus_per_actor
+        self._layout = layout
         self._plan = ray.put(plan)
         self._jobs: dict[Any, tuple[EvaluationJob, Any]] = {}
 
     def submit(self, jobs: Sequence[EvaluationJob], images: Any) -> None:
         """Train one network for each job, on images given by reference."""
-        # As the nodes are now: what fits none of them would wait for ever.
-        largest_node = max(
-            float(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]
-        )
-        task = actors.evaluate.options(
-            num_cpus=min(self._threads, largest_node), num_gpus=self._gpus
-        )
+        task = actors.evaluate.options(**task_resources(self._layout))
         for job in jobs:
             self._jobs[task.remote(self._plan, job, images)] = job, images
 

@@ -49,8 +49,8 @@ def seat(
     info: DatasetInfo,
     *,
     pixels: float,
-    numerics: Numerics | None,
-    host: Host | None,
+    numerics: Numerics | None = None,
+    host: Host | None = None,
 ) -> Seated:
     """Find seats for a run, and look around at each of them.
 

@@ -13,6 +13,7 @@ from idm_ray.searches import (
     lambda_reg,
     lr_img,
     partition,
+    pretraining,
     push_interval,
     queue_size,
     train_interval,
@@ -30,6 +31,7 @@ _MODULES = (
     lr_img,
     accuracy_window,
     components,
+    pretraining,
     joint,
 )
 SEARCHES: Final[Mapping[str, Search]] = MappingProxyType(

@@ -1,11 +1,17 @@
 """The networks of the cross-architecture tables: their published sizes, and what they refuse."""
 
+import itertools
+
 import pytest
 import torch
 import torchvision
 from torch import nn
 
-from idm_ray.algorithm.architectures import ARCHITECTURES
+from idm_ray.algorithm.architectures import ARCHITECTURES, ConvNetVariant
+from idm_ray.algorithm.evaluate import TrainingImages, fit
+from idm_ray.algorithm.networks import ConvNet
+from idm_ray.algorithm.numerics import FlatNetwork, Numerics
+from idm_ray.algorithm.protocols import Protocol
 from idm_ray.algorithm.randomness import generator
 from idm_ray.building import (
     build_network,
@@ -15,8 +21,9 @@ from idm_ray.building import (
 )
 from idm_ray.config import NETWORKS
 from idm_ray.errors import UserError
+from idm_ray.network_names import CHOICES, ConvNetDesign
 from idm_ray.torchvision_networks import torchvision_names
-from tests.algorithm.making import normal
+from tests.algorithm.making import flat_weights, normal
 
 RESNETS = {
     "resnet18": (512, 11_173_962),
@@ -136,3 +143,116 @@ def test_an_unknown_name_is_refused_with_the_nearest(name):
     near = name.replace("19", "18")
     with pytest.raises(UserError, match=f"unknown network '{name}'; did you mean '{near}'"):
         check_network(name, (3, 32, 32), 10)
+
+
+# --- ConvNets of other parts ---
+
+DESIGNS = ["-".join(words) for words in itertools.product(*CHOICES.values())]
+
+
+def normalised(maps, norm):
+    """By the mean and the variance of what the norm looks at together."""
+    if norm == "nonorm":
+        return maps
+    n, c, h, w = maps.shape
+    together = {"instance": c, "layer": 1, "group": 4}.get(norm)
+    if norm == "batch":
+        rows, dims = maps, (0, 2, 3)
+    else:
+        rows, dims = maps.reshape(n, together, c // together, h, w), (2, 3, 4)
+    mean, variance = rows.mean(dims, keepdim=True), rows.var(dims, correction=0, keepdim=True)
+    return ((rows - mean) / (variance + 1e-5).sqrt()).reshape(maps.shape)
+
+
+def pooled(maps, pooling):
+    """By four pixels at a time."""
+    if pooling == "nopool":
+        return maps
+    corners = [maps[:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)]
+    stacked = torch.stack(corners)
+    return stacked.mean(0) if pooling == "avg" else stacked.amax(0)
+
+
+def activated(maps, activation):
+    return {
+        "relu": maps.clamp(min=0),
+        "leakyrelu": torch.where(maps > 0, maps, 0.01 * maps),
+        "sigmoid": 1 / (1 + (-maps).exp()),
+    }[activation]
+
+
+def logits_by_hand(parameters, images, words, depth):
+    """A ConvNet from the formulas of its parts, as `words` say."""
+    norm, pooling, activation = words.split("-")
+    parameters, maps = iter(parameters), images
+    for _ in range(depth):
+        maps = nn.functional.conv2d(maps, next(parameters), next(parameters), padding=1)
+        maps = normalised(maps, norm)
+        if norm != "nonorm":
+            scale, offset = (next(parameters).reshape(1, -1, 1, 1) for _ in range(2))
+            maps = maps * scale + offset
+        maps = pooled(activated(maps, activation), pooling)
+    return maps.flatten(1) @ next(parameters).T + next(parameters)
+
+
+def varied(words, image_shape=(3, 8, 8)):
+    """A small one with weights, norms that are not the identity among them."""
+    network = small(f"convnet-2-w8-{words}", image_shape).double()
+    with torch.no_grad():
+        for number, parameter in enumerate(network.parameters()):
+            parameter.add_(0.1 * normal(*parameter.shape, seed=number))
+    return network
+
+
+@pytest.mark.parametrize("words", DESIGNS)
+def test_a_convnet_of_other_parts_is_what_its_name_says(words):
+    network = varied(words)
+    images = normal(4, 3, 8, 8)
+    found = network(images)
+    torch.testing.assert_close(found, logits_by_hand(network.parameters(), images, words, 2))
+    assert network.features(images).shape == (4, 8 * (8 * 8 if "nopool" in words else 2 * 2))
+    if can_be_matched(f"convnet-2-{words}"):
+        torch.testing.assert_close(network(images[:1]), found[:1])
+
+
+def test_the_parts_of_the_paper_make_the_paper_s_network():
+    with torch.random.fork_rng():
+        variant = ConvNetVariant((3, 8, 8), 4, ConvNetDesign(depth=2))
+        plain = ConvNet((3, 8, 8), 4, depth=2)
+    plain.load_state_dict(variant.state_dict())
+    images = normal(2, 3, 8, 8).float()
+    assert torch.equal(plain(images), variant(images))
+
+
+def test_fused_blocks_are_those_of_the_paper_s_network_alone():
+    assert type(build_network("convnet-2-w128-avg", (3, 8, 8), 4)) is ConvNet
+    compiled = Numerics(compile=True)
+    for name in ("convnet-2-w64", "convnet-2-max", "convnet-2-leakyrelu", "convnet-2-layer"):
+        network = build_network(name, (3, 8, 8), 4)
+        assert not isinstance(network, ConvNet)
+        flat = FlatNetwork(network, compiled)
+        flat.load(flat_weights(fresh_network(name, (3, 8, 8), 4, generator(0, "test"))))
+        images = normal(2, 3, 8, 8).float()
+        assert torch.equal(flat.features(images), Numerics().features(flat.network)(images))
+        assert flat.gradient(flat.logits(images).sum()).isfinite().all()
+
+
+@pytest.mark.parametrize("words", ["max", "nonorm", "batch-nopool"])
+def test_grey_images_of_28_pixels_are_padded_to_32(words):
+    name = f"convnet-3-w8-{words}"
+    features = [
+        build_network(name, shape, 10).head.in_features for shape in ((1, 28, 28), (1, 32, 32))
+    ]
+    assert features[0] == features[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("words", ["batch", "layer-max-leakyrelu", "nonorm-nopool-sigmoid"])
+def test_a_convnet_of_other_parts_learns(words, precision):
+    network = small(f"convnet-2-w16-{words}", (1, 8, 8))
+    labels = torch.arange(16) % 2
+    images = normal(16, 1, 8, 8).float() * 0.1 + labels.reshape(-1, 1, 1, 1)
+    data = TrainingImages(count=16, take=lambda rows: (images[rows], labels[rows]))
+    protocol = Protocol(epochs=60, drop_epoch=32, lr_net=0.05, batch_train=8, operations=())
+    forward = fit(network, data, protocol, Numerics(precision=precision), (0, "test"))
+    assert (forward(images).argmax(1) == labels).all()

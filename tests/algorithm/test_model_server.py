@@ -301,6 +301,20 @@ def test_the_accuracy_of_pretraining_counts_until_the_window_has_left_it_behind(
         assert snapshot.accuracy == (total.correct / total.images if total.images else 0)
 
 
+def test_without_a_queue_every_iteration_has_new_copies_of_pretrained_networks():
+    networks, members = pretrained_set(), []
+    server = make_server(2, pretrained=networks, queue_size=0)
+    for iteration in range(12):
+        for snapshot in server.begin(iteration):
+            member = start_of(snapshot.model, queue_size=0).member
+            assert (snapshot.weights == networks[member].weights).all()
+            assert snapshot.age == 0
+            members.append(member)
+        assert server.train(iteration).trained == TrainMetrics()
+    assert set(members) == {0, 1, 2}
+    assert members[::2] != members[1::2]
+
+
 def test_a_copy_s_training_leaves_the_set_as_it_is():
     networks, before = pretrained_set(), pretrained_set()
     run(make_server(pretrained=networks), 4)

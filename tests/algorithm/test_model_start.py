@@ -79,7 +79,14 @@ def test_a_start_depends_on_the_seed_and_the_model_alone():
 
 @pytest.mark.parametrize(
     ("asked", "num_images", "steps"),
-    [(7, 1000, 7), ("epoch", 1000, 10), ("epoch", 1001, 11), ("epoch", 3, 1)],
+    [
+        (7, 1000, 7),
+        ("epoch", 1000, 10),
+        ("epoch", 1001, 11),
+        ("epoch", 3, 1),
+        ("2 epochs", 1001, 22),
+        ("60 epochs", 1000, 600),
+    ],
 )
 def test_an_epoch_is_as_many_batches_as_cover_the_images(asked, num_images, steps):
     config = QueueConfig(pretrain_steps=asked, batch_train=100)

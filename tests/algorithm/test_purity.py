@@ -108,6 +108,7 @@ def test_a_module_of_the_algorithm_imports_neither_files_nor_clock_nor_ray(path)
                 "errors",
                 "keys",
                 "native",
+                "network_names",
                 "pace",
             }
             assert ours or root in PURE | {"numpy", "torch"}, f"{path.name} imports {name}"

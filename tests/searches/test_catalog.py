@@ -22,6 +22,7 @@ NAMES = [
     "lr_img",
     "accuracy_window",
     "components",
+    "pretrain_epochs",
     "all",
 ]
 GRIDS = NAMES[:-1]
@@ -37,6 +38,11 @@ TABLE = {
     "lr_img": ("0.01, 0.025, 0.05, 0.1, 0.25", ""),
     "accuracy_window": ("last, 4, 10, lifetime", ""),
     "components": ("DM, + model queue, + regularization, + partition", "Table 2"),
+    "pretrain_epochs": (
+        "random networks, 10 epochs, 20 epochs, 30 epochs, 40 epochs, 50 epochs, 60 epochs, "
+        "model queue",
+        "Fig. 3",
+    ),
 }
 
 
@@ -99,7 +105,7 @@ def test_every_grid_is_of_allowed_configs_with_labels_of_their_own(name):
             assert isinstance(config.replace(**point.options), RunConfig)
 
 
-@pytest.mark.parametrize("name", sorted({*GRIDS} - {"queue_size", "components"}))
+@pytest.mark.parametrize("name", sorted({*GRIDS} - {"queue_size", "components", "pretrain_epochs"}))
 def test_the_run_s_own_value_is_among_those_tried(name):
     for config in some_configs():
         if name == "lambda_reg" and not config.queue.queue_size:

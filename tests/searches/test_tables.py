@@ -8,7 +8,7 @@ from idm_ray.searches.finding import with_values
 from idm_ray.searches.same_runs import select
 from idm_ray.searches.trials import tabulate, tabulate_grid
 from idm_ray.storage import Location
-from idm_ray.tables import search_table, searches_table, tuned_tables
+from idm_ray.tables.searches import search_table, searches_table, tuned_tables
 from idm_ray.tuning.conclusion import Found, Tuned
 from tests.searches.making import config_of, trial
 

@@ -1,7 +1,7 @@
-"""What the commands found, as tables: of an evaluation, a bench, an estimate."""
+"""Tables of what a run costs: against the published algorithm, beforehand, on Ray."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,70 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from idm_ray.bench.compare import Comparison, Result
-from idm_ray.data.manifest import Manifest
 from idm_ray.estimation.estimate import Estimate, Outlook
-from idm_ray.evaluation import Evaluation
-from idm_ray.formats.export import Exported
-from idm_ray.report import statistics
-from idm_ray.searches.catalog import Listed
-from idm_ray.searches.search import Search
-from idm_ray.searches.trials import Row, best_row
-from idm_ray.storage import shown
-from idm_ray.terminal import accuracy_heading, accuracy_text, duration_text
-from idm_ray.tuning.conclusion import SPLIT, Found, Tuned
+from idm_ray.terminal import duration_text
 
 # Parts whose error decides that of the whole.
 _CONDENSING = ("matching", "choosing", "training")
-
 _ASSUMPTION = (
     "Parts were measured one after another in one process; processes side by side may be slower."
 )
-
-
-def evaluation_table(evaluation: Evaluation) -> Table:
-    """Accuracies by network."""
-    title = escape(f"{evaluation.file} tested on {evaluation.data}")
-    table = Table(title=title, title_justify="left")
-    table.add_column("network")
-    tested = accuracy_heading(next(iter(evaluation.networks.values()), {}))
-    for name in (tested, "protocol", "networks", "epochs"):
-        table.add_column(name, justify="right")
-    for network, result in evaluation.networks.items():
-        told = (result["protocol"], str(result["repeats"]), str(result["epochs"]))
-        table.add_row(network, accuracy_text(result), *told)
-    return table
-
-
-def shards_table(manifest: Manifest, out: str, seconds: float) -> Table:
-    """What was written: images of each class, and their size."""
-    stored = sum(shard.size for shard in manifest.shards)
-    images = sum(r.images for r in (*manifest.train, *manifest.test))
-    title = (
-        f"{shown(out)}: {images} images of {len(manifest.class_names)} classes, "
-        f"{len(manifest.shards)} shards, {rich.filesize.decimal(stored)}, {duration_text(seconds)}"
-    )
-    table = Table(title=escape(title), title_justify="left", min_width=len(title))
-    table.add_column("class")
-    for name in ("training images", "test images", "size"):
-        table.add_column(name, justify="right")
-    for name, train, test in zip(manifest.class_names, manifest.train, manifest.test, strict=True):
-        size = rich.filesize.decimal(train.encoded_bytes + test.encoded_bytes)
-        table.add_row(escape(name), str(train.images), str(test.images), size)
-    if manifest.skipped:
-        table.caption = f"left out {manifest.skipped}: {escape('; '.join(manifest.problems))}"
-    return table
-
-
-def exported_text(exported: Exported) -> str:
-    """What was written, and what whoever gets it must know."""
-    usage = "".join(letter if letter.isprintable() else "?" for letter in exported.usage)
-    text = f"{exported.num_images} images in {exported.out}. {usage}"
-    if exported.clipped is None:
-        return escape(text)
-    return escape(
-        f"{text} Of their numbers, {100 * exported.clipped:.1f} % were darker than black or "
-        "brighter than white and were cut; the other forms keep them."
-    )
 
 
 def bench_table(comparison: Comparison) -> Table:
@@ -229,99 +173,3 @@ def orchestration_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         )
     table.caption = "wall: elapsed; driver, queue, one class actor: processor time"
     return table
-
-
-def searches_table(searches: Sequence[Listed]) -> Table:
-    """What each named search would try."""
-    table = Table(title="searches", title_justify="left")
-    for name in ("search", "what it varies", "values", "paper"):
-        table.add_column(name)
-    for listed in searches:
-        table.add_row(listed.name, escape(listed.description), escape(listed.values), listed.source)
-    return table
-
-
-def search_table(
-    search: Search, rows: Sequence[Row], *, title: str, split: str, own: str | None = None
-) -> Table:
-    """Accuracy of each point of a search, with what did not come to its end and why.
-
-    Args:
-        search: whose rows they are.
-        rows: in the order in which they are to be shown.
-        title: what was run.
-        split: images that the networks were tested on, such as "validation".
-        own: label of the point that the run's own settings give.
-    """
-    best = best_row(rows)
-    seeds = list(dict.fromkeys(seed for row in rows for seed in row.seed_means))
-    table = Table(title=escape(title), title_justify="left", min_width=len(title))
-    table.add_column(escape(search.name))
-    for name in (f"{split} {search.metric}", *(f"seed {seed}" for seed in seeds), "networks"):
-        table.add_column(name, justify="right")
-    table.add_column("time", justify="right")
-    table.add_column("")
-    for row in rows:
-        table.add_row(
-            escape(row.label),
-            _mean(row),
-            *(_percent(row.seed_means.get(seed)) for seed in seeds),
-            str(row.networks) if row.networks else "-",
-            duration_text(row.seconds) if row.seconds and not row.same_as else "-",
-            escape("; ".join(_remarks(row, best, own))),
-            style="bold" if row is best else "",
-        )
-    return table
-
-
-def tuned_tables(tuned: Tuned) -> Iterator[Table | str]:
-    """A table for each search, and what the best setting is worth."""
-    for found in tuned.found:
-        yield search_table(
-            found.search, _shown_rows(found), title=tuned.title, split=SPLIT, own=found.own
-        )
-    for name, label in (("random", "random real images"), ("start", "its own start")):
-        if result := tuned.baselines.get(name):
-            yield f"{label}: {accuracy_text(result)} % of {SPLIT} images"
-    if tuned.queues:
-        trained = sum(count.trained for count in tuned.queues)
-        served = sum(count.served for count in tuned.queues)
-        yield (
-            f"{len(tuned.queues)} shared queue{'s' * (len(tuned.queues) > 1)}: trained "
-            f"{trained} iterations, served {served}"
-        )
-    search, row = tuned.best
-    yield f"best: {search.name}, {row.label}"
-    for seed, accuracies in tuned.test.items():
-        yield f"seed {seed} on test images: {accuracy_text(statistics(accuracies))} %"
-    if not tuned.test:
-        yield "no run with it came to its end: not tested on test images"
-    yield f"tables, figures and best.yaml in {tuned.folder}"
-
-
-def _shown_rows(found: Found) -> Sequence[Row]:
-    """Points of a grid in their order; drawn ones by how far they came and how good they are."""
-    if not found.is_drawn:
-        return found.rows
-    return sorted(found.rows, key=lambda row: (-row.iterations, -(row.mean or 0)))
-
-
-def _mean(row: Row) -> str:
-    if row.mean is None:
-        return "-"
-    return accuracy_text({"mean": row.mean, "std": row.std, "repeats": row.networks})
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
-
-
-def _remarks(row: Row, best: Row | None, own: str | None) -> list[str]:
-    """What there is to say of a point beside its numbers."""
-    remarks = ["best"] if row is best else []
-    remarks += ["default"] if row.label == own else []
-    if row.same_as:
-        return [*remarks, f"the same run as {row.same_as}"]
-    if row.stopped:
-        remarks.append(f"stopped at iteration {row.iterations}")
-    return remarks + [f"failed: {cause}" for cause in dict.fromkeys(row.causes)]

@@ -1,0 +1,1 @@
+"""Methods side by side, under one protocol: the tables of the paper, each by one command."""

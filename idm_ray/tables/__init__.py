@@ -1,0 +1,1 @@
+"""Tables for people, of what commands find; the terminal shows them."""
