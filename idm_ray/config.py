@@ -138,7 +138,7 @@ class CondenseConfig:
     """Synthetic images per class."""
 
     iterations: int = 1000
-    """Updates of the synthetic images (M), of dc and dsa outer_rounds of them in each; 0 for
+    """Iterations (M): updates of the synthetic images, of dc and dsa outer_rounds in each; 0 for
     methods that choose real images."""
 
     seed: int = 0

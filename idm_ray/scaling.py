@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from idm_ray.algorithm.networks import Network
 from idm_ray.config import MachineConfig, RunConfig
 from idm_ray.layout import Crew, Layout, Share, crew_of, lay_out
+from idm_ray.methods.catalog import find_method, rounds_of
+from idm_ray.methods.method import Matching
 from idm_ray.pace import WINDOW, iterations_per_call
 
 # Processor time of one call, measured (docs/scaling.md).
@@ -27,8 +29,9 @@ STORE_S_PER_BYTE = 0.6e-9
 # norm, and a quarter is left by the pooling, with norm, ReLU and pooling in one operation.
 MOVED_PER_OUTPUT = 3.25
 
-# A forward and a backward pass move and launch so many times what a forward pass does.
-BACKWARD_TOO = 3
+# A forward and a backward pass move and launch so many times what a forward pass does; with the
+# gradient of the weights' gradient, as many times as it has more arithmetic (ConvNet-3, counted).
+BACKWARD_TOO, SECOND_ORDER_TOO = 3, 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +64,10 @@ class Gpu:
         """The same with their backward passes."""
         return BACKWARD_TOO * self.seconds(outputs, passes=passes)
 
+    def second_order_s(self, outputs: float, *, passes: float) -> float:
+        """The same with the gradients of those of all weights."""
+        return SECOND_ORDER_TOO * self.seconds(outputs, passes=passes)
+
 
 # Nothing of this is measured: the memory's rate is the data sheet's, all of it is assumed to be
 # reached; a forward pass has about 25 operations, assumed at 10 microseconds each.
@@ -76,12 +83,15 @@ class Parts:
         train_s: seconds of a device for the queue, mean of an iteration.
         num_models: networks in the queue: as many can be trained at once.
         snapshot_bytes: of the networks matched in one iteration.
+        rounds: of an iteration; between two of them all classes wait for the training, and the
+            training for all classes.
     """
 
     class_s: float
     train_s: float
     num_models: int
     snapshot_bytes: int
+    rounds: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,16 +103,20 @@ class IterationTime:
         train_s: of each trainer, with serving the snapshots.
         driver_s: of the driver.
         together_s: of all processes in turn, on as many devices as there are.
+        in_turn: whether matching and training wait for each other.
     """
 
     match_s: float
     train_s: float
     driver_s: float
     together_s: float
+    in_turn: bool = False
 
     @property
     def seconds(self) -> float:
         """Of an iteration."""
+        if self.in_turn:
+            return max(self.match_s + self.train_s, self.driver_s, self.together_s)
         return max(self.match_s, self.train_s, self.driver_s, self.together_s)
 
     @property
@@ -130,12 +144,15 @@ def iteration_time(parts: Parts, crew: Crew) -> IterationTime:
         train_s += parts.snapshot_bytes * STORE_S_PER_BYTE
     loads = [s.classes * parts.class_s + s.queue * train_s for s in crew.shares]
     calls = crew.driver / iterations_per_call(max(loads), WINDOW)
+    if parts.rounds > 1:  # in each a step, and the images
+        calls = crew.driver * 2 * parts.rounds
     call_s = ACTOR_CALL_S * calls
     return IterationTime(
         match_s=max(s.classes for s in crew.shares) * parts.class_s + call_s,
         train_s=train_s + call_s,
         driver_s=DRIVER_CALL_S * calls * len(loads),
         together_s=(sum(loads) + call_s * len(loads)) / crew.at_once,
+        in_turn=parts.rounds > 1,
     )
 
 
@@ -207,18 +224,22 @@ def class_seconds(gpu: Gpu, config: RunConfig, *, outputs: int, real_images: int
         gpu: that matches.
         config: settled.
         outputs: of the network's convolutions for one image.
-        real_images: of the class, embedded in an iteration.
+        real_images: of the class, embedded for each network that is matched.
     """
     condense = config.condense
     real_passes = math.ceil(real_images / int(config.machine.images_per_pass))
-    real_s = gpu.seconds(real_images * outputs, passes=real_passes)
     tiles = condense.ipc * condense.partition**2
+    how = find_method(condense.method).how
+    if isinstance(how, Matching) and how.second_order:
+        real_s = gpu.training_s(real_images * outputs, passes=real_passes)
+        tiles_s = gpu.second_order_s(tiles * outputs, passes=1)
+        return condense.num_matched_models * rounds_of(condense) * (real_s + tiles_s)
+    real_s = gpu.seconds(real_images * outputs, passes=real_passes)
     tiles_s = gpu.training_s(tiles * outputs, passes=1 / int(condense.classes_per_group))
     return condense.num_matched_models * (real_s + tiles_s)
 
 
-def step_seconds(gpu: Gpu, config: RunConfig, *, outputs: int) -> float:
-    """One training step of a network of the queue."""
-    batch = config.queue.batch_train
+def step_seconds(gpu: Gpu, config: RunConfig, *, outputs: int, batch: int) -> float:
+    """One training step of a network that is matched, on a batch of so many images."""
     passes = math.ceil(batch / int(config.machine.images_per_pass))
     return gpu.training_s(batch * outputs, passes=passes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from idm_ray.algorithm.flops import ImageFlops, count_flops
 from idm_ray.algorithm.model_start import pretraining_steps
 from idm_ray.config import QueueConfig, RunConfig
+from idm_ray.methods.method import Matching
 from idm_ray.plan import EvaluationJob, Plan, Subject
 
 FLOAT_BYTES = 4
@@ -29,10 +30,14 @@ class Work:
         iterations: of condensing.
         classes: of the data.
         matched: images of one class that are embedded in an iteration: real ones, tiles.
-        train_steps: of networks of the queue, in the whole run.
+        rounds: of an iteration, between which networks are trained on all synthetic images.
+        second_order: whether matching takes gradients for weights, and their gradients.
+        train_steps: of networks that are matched, in the whole run.
+        batch_train: images of each of them.
+        looked_at: real images that are embedded to choose among them, in all.
         pretrained: networks trained before condensing.
         pretrain_steps: of each of them.
-        batch_train: images of each of them.
+        batch_pretrain: images of each of them.
         lessons: training of each network of evaluation, by its subject.
         subjects: of all networks to evaluate, in their order.
         test_images: that each of them is tested on, in the mean.
@@ -48,10 +53,14 @@ class Work:
     iterations: int
     classes: int
     matched: tuple[int, int]
+    rounds: int = 1
+    second_order: bool = False
     train_steps: int
+    batch_train: int
+    looked_at: int = 0
     pretrained: int = 0
     pretrain_steps: int = 0
-    batch_train: int
+    batch_pretrain: int = 0
     lessons: Mapping[Subject, Lessons]
     subjects: tuple[Subject, ...]
     test_images: int
@@ -67,23 +76,27 @@ class Work:
     def match_flops(self) -> float:
         """Of one class in one iteration."""
         real, tiles = self.matched
+        if self.second_order:
+            return real * self.flops.train + tiles * self.flops.second_order
         return real * self.flops.forward + tiles * self.flops.match
 
     @property
     def step_flops(self) -> float:
-        """Of one training step in the queue."""
+        """Of one training step of a network that is matched."""
         return self.batch_train * self.flops.train
 
     @property
     def condense_flops(self) -> float:
-        """Of condensing, in all."""
+        """Of condensing or choosing, in all."""
         matching = self.iterations * self.classes * self.match_flops
-        return matching + self.train_steps * self.step_flops
+        looking = self.looked_at * self.flops.forward
+        return matching + self.train_steps * self.step_flops + looking
 
     @property
     def pretrain_flops(self) -> float:
         """Of training networks before condensing, if none is kept from an earlier run."""
-        return self.pretrained * self.pretrain_steps * self.step_flops
+        images = self.pretrained * self.pretrain_steps * self.batch_pretrain
+        return images * self.flops.train
 
     @property
     def evaluate_flops(self) -> float:
@@ -95,9 +108,11 @@ class Work:
     @property
     def condense_read_bytes(self) -> int:
         """Decoded images that condensing and pretraining take from the cache."""
-        real = self.iterations * self.classes * self.matched[0]
-        steps = self.train_steps + self.pretrained * self.pretrain_steps
-        return (real + steps * self.batch_train) * self.image_bytes
+        real = self.iterations * self.classes * self.matched[0] + self.looked_at
+        # Between rounds, networks are trained on synthetic images.
+        trained = self.train_steps * self.batch_train if self.rounds == 1 else 0
+        pretrained = self.pretrained * self.pretrain_steps * self.batch_pretrain
+        return (real + trained + pretrained) * self.image_bytes
 
     @property
     def evaluate_read_bytes(self) -> int:
@@ -123,7 +138,10 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
     config, info, network = plan.config, plan.info, plan.build_network()
     condense, queue, jobs = config.condense, config.queue, tuple(jobs)
     image_numbers = info.image_shape[0] * info.image_shape[1] * info.image_shape[2]
-    num_tiles = condense.ipc * condense.partition**2
+    tiles = condense.ipc * condense.partition**2
+    how = plan.method.how
+    embedded = condense.num_matched_models * plan.rounds
+    steps, batch = _training(plan)
     real = min(condense.batch_real, max(info.train_counts))
     num_train, num_val = sum(info.train_counts), sum(info.val_counts)
     num_test = sum(info.test_counts)
@@ -132,11 +150,15 @@ def count_work(plan: Plan, jobs: Iterable[EvaluationJob]) -> Work:
     return Work(
         iterations=condense.iterations,
         classes=info.num_classes,
-        matched=(real * condense.num_matched_models, num_tiles * condense.num_matched_models),
-        train_steps=count_trained(queue, condense.iterations) * queue.train_steps,
+        matched=(real * embedded, tiles * embedded),
+        rounds=plan.rounds,
+        second_order=isinstance(how, Matching) and how.second_order,
+        train_steps=steps,
+        batch_train=batch,
+        looked_at=num_train * sum(len(lesson.steps) for lesson in plan.pretraining) * plan.selects,
         pretrained=queue.pretrained,
         pretrain_steps=pretraining_steps(queue, num_train),
-        batch_train=queue.batch_train,
+        batch_pretrain=queue.batch_train,
         lessons=_lessons(config, info.num_classes, num_train),
         subjects=tuple(job.subject for job in jobs),
         test_images=_test_images(config, jobs, num_val=num_val, num_test=num_test),
@@ -158,6 +180,18 @@ def _test_images(
     selecting = sum(job.selects for job in jobs)
     tested = selecting * num_val + (len(jobs) - selecting) * reported
     return round(tested / len(jobs)) if jobs else reported
+
+
+def _training(plan: Plan) -> tuple[int, int]:
+    """Steps of networks that are matched, in the whole run, and images of each."""
+    condense, queue = plan.config.condense, plan.config.queue
+    if plan.rounds == 1:
+        return count_trained(queue, condense.iterations) * queue.train_steps, queue.batch_train
+    images = plan.info.num_classes * condense.ipc
+    steps = -(-images // queue.batch_train)
+    networks = condense.iterations * condense.num_matched_models
+    epochs = networks * (plan.rounds - 1) * int(condense.inner_epochs)
+    return epochs * steps, -(-images // steps)
 
 
 def queue_length(queue: QueueConfig, iteration: int) -> int:

@@ -21,7 +21,7 @@ recipe
 data data_root size flips label_column classes test_fraction val_fraction limit_per_class
 strict cache cache_dir cache_limit
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
-momentum_img num_matched_models classes_per_group
+momentum_img num_matched_models outer_rounds inner_epochs classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
 protocol repeats eval_epochs eval_interval eval_at eval_split select baselines whole_epochs
@@ -59,6 +59,8 @@ OTHERS = {
     "lr_img": 4,
     "momentum_img": 0.0,
     "num_matched_models": 2,
+    "outer_rounds": 5,
+    "inner_epochs": 7,
     "classes_per_group": 4,
     "queue_size": 50,
     "queue_init": 5,

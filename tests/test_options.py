@@ -14,7 +14,8 @@ CONDENSE = """
 --data --data-root --size --flips --label-column --classes --test-fraction --val-fraction
 --limit-per-class --strict --cache --cache-dir --cache-limit
 --method --ipc --iterations --seed --network --batch-real --lambda-reg --partition --start
---image-step --lr-img --momentum-img --num-matched-models --classes-per-group
+--image-step --lr-img --momentum-img --num-matched-models --outer-rounds --inner-epochs
+--classes-per-group
 --queue-size --queue-init --push-interval --train-interval --num-trained-models --train-steps
 --batch-train --lr-net --accuracy-window --pretrained --pretrain-steps --pretrained-classes
 --protocol --repeats --eval-epochs --eval-interval --eval-at --eval-split --select --baselines

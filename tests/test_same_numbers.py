@@ -10,7 +10,7 @@ STORED = RunConfig().flat() | {"recipe": "cifar10", "threads": 4, "network": "co
 CHANGING = """
 size flips classes test_fraction val_fraction limit_per_class
 method ipc iterations seed network batch_real lambda_reg partition start image_step lr_img
-momentum_img num_matched_models classes_per_group
+momentum_img num_matched_models outer_rounds inner_epochs classes_per_group
 queue_size queue_init push_interval train_interval num_trained_models train_steps batch_train
 lr_net accuracy_window pretrained pretrain_steps pretrained_classes
 protocol repeats eval_epochs eval_interval eval_at eval_split select baselines whole_epochs

@@ -50,6 +50,15 @@ def test_with_more_the_slower_side_sets_the_time():
     assert time(7).bottleneck == "training"
 
 
+def test_where_classes_meet_nobody_computes_beside_the_training():
+    found = time(4, rounds=3)
+    call_s = 2 * 3 * ACTOR_CALL_S
+    assert found.seconds == pytest.approx(12 / 3 + 3 + 2 * call_s)
+    assert found.driver_s == pytest.approx(2 * 3 * 4 * DRIVER_CALL_S)
+    assert time(12, rounds=3).seconds > 3
+    assert best_trainers(dataclasses.replace(PARTS, rounds=3, num_models=0), GROUPS, 8) == 1
+
+
 def test_groups_are_not_divided():
     # Of 6 groups, one of 4 actors still has 2; more devices than groups and trainers lie idle.
     assert time(5).seconds == time(4).seconds
@@ -132,7 +141,7 @@ def test_the_parts_of_the_published_cifar10_run():
     # A pass of real images; 40 tiles with their gradient, in one pass for two classes.
     assert config.condense.classes_per_group == 2
     assert found == pytest.approx(256 * forward_s + pass_s + 3 * (40 * forward_s + pass_s / 2))
-    found = step_seconds(H100, config, outputs=172_032)
+    found = step_seconds(H100, config, outputs=172_032, batch=256)
     assert found == pytest.approx(3 * (256 * forward_s + pass_s))
     # What is more than one pass at a time is launched in parts.
     small = config.replace(images_per_pass=100)

@@ -3,6 +3,7 @@ import pytest
 from idm_ray.algorithm.model_queue import ModelQueue
 from idm_ray.config import QueueConfig, RunConfig
 from idm_ray.evaluation_jobs import all_jobs
+from idm_ray.methods.catalog import find_method
 from idm_ray.work import Lessons, count_trained, count_work, queue_length
 from tests.making_runs import plan_of
 
@@ -111,3 +112,25 @@ def test_no_evaluation_costs_nothing():
 def test_a_published_run_is_counted_at_once():
     queue = RunConfig.from_flat({"iterations": 20_001, "push_interval": 30}).queue
     assert count_trained(queue, 20_001) == 2 * 20_001
+
+
+def test_rounds_and_the_training_between_them_are_counted():
+    # 30 synthetic images in batches of 16: two steps of 15 on average.
+    options = {"method": "dsa", "partition": 1, "ipc": 3, "outer_rounds": 4, "inner_epochs": 5}
+    work = work_of(batch_train=16, iterations=7, **options)
+    assert work.matched == (4 * 16, 4 * 3)
+    assert (work.rounds, work.second_order) == (4, True)
+    assert (work.train_steps, work.batch_train) == (7 * 3 * 5 * 2, 15)
+    matching = 64 * work.flops.train + 12 * work.flops.second_order
+    training = 7 * 3 * 5 * 30 * work.flops.train
+    assert work.condense_flops == 7 * 10 * matching + training
+    assert work.condense_read_bytes == 7 * 10 * 64 * 64  # real images alone
+
+
+def test_a_choice_is_counted_by_the_images_that_are_looked_at():
+    own = dict(find_method("herding").settings({}))
+    work = work_of(method="herding", batch_train=32, **own | {"pretrain_steps": 5})
+    assert (work.iterations, work.train_steps, work.looked_at) == (0, 0, 200)
+    assert work.condense_flops == 200 * work.flops.forward
+    assert work.pretrain_flops == 5 * 32 * work.flops.train
+    assert work.condense_read_bytes == (200 + 5 * 32) * 64

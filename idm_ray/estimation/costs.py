@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from idm_ray.layout import Crew, Share
 from idm_ray.plan import Plan, Subject
 from idm_ray.scaling import (
+    BACKWARD_TOO,
     H100,
+    SECOND_ORDER_TOO,
     Gpu,
+    IterationTime,
     Parts,
     class_seconds,
     conv_outputs,
@@ -44,8 +47,9 @@ class Rates:
 
     Attributes:
         class_s: matching one class in one iteration.
+        look_s: embedding one real image, to choose among them.
         serve_s: the queue's part of an iteration without training.
-        step_s: one training step of a network of the queue.
+        step_s: one training step of a network that is matched, or before that.
         epoch_s: one epoch of a network of evaluation, by its subject.
         job_s: what a network of evaluation takes besides its epochs and its test.
         test_s: testing one network.
@@ -60,6 +64,7 @@ class Rates:
     """
 
     class_s: float
+    look_s: float = 0.0
     serve_s: float
     step_s: float
     epoch_s: Mapping[Subject, float]
@@ -84,10 +89,12 @@ class Prediction:
         matching_s: the part of an iteration that the busiest process spends on matching.
         training_s: the same for the queue, averaged over the iterations that train and do not.
         bottleneck: what sets the time of an iteration: matching, training, driver, or "devices"
-            where processes have to take turns.
+            where processes have to take turns. Without iterations, it and those of an iteration
+            mean nothing and are 0.
         pretrain_s: training networks before condensing, if none is kept from an earlier run.
         first_s: what the first iterations take longer; compilation, mostly.
-        condense_s: all iterations, without `first_s`.
+        condense_s: all iterations, or embedding the real images to choose among, without
+            `first_s`.
         evaluate_first_s: what the first evaluation takes longer.
         evaluate_s: evaluation of all networks, without `evaluate_first_s`.
         process_bytes: own memory of the largest process of each kind; none where it is unknown.
@@ -115,11 +122,12 @@ def predict(work: Work, rates: Rates, crew: Crew) -> Prediction:
     Processes compute at the same time as far as there are processors for them: a part lasts as long
     as its busiest process, or as all of them together take the processors, whichever is longer.
     """
-    time = iteration_time(parts_of(work, rates), crew)
+    time = _iteration_time(work, rates, crew)
     firsts = [
         (s.classes > 0) * rates.match_first_s + s.queue * rates.train_first_s for s in crew.shares
     ]
     evaluates = bool(work.subjects)
+    at_a_time = max(1, min(len(crew.shares), int(crew.at_once)))
     return Prediction(
         iteration_s=time.seconds,
         matching_s=time.match_s,
@@ -127,16 +135,22 @@ def predict(work: Work, rates: Rates, crew: Crew) -> Prediction:
         bottleneck=time.bottleneck,
         pretrain_s=_in_turn(
             [work.pretrain_steps * rates.step_s] * work.pretrained,
-            max(1, min(len(crew.shares), int(crew.at_once))),
+            at_a_time,
         ),
         first_s=_lasting(firsts, crew.at_once),
-        condense_s=work.iterations * time.seconds,
+        condense_s=work.iterations * time.seconds + work.looked_at * rates.look_s / at_a_time,
         evaluate_first_s=evaluates * (rates.evaluate_first_s + crew.driver * rates.process_s),
         evaluate_s=_in_turn([_job_s(work, rates, s) for s in work.subjects], crew.evaluations),
         process_bytes=_process_bytes(work, rates, crew) if rates.idle.host_bytes else {},
         condense_bytes=_condense_bytes(work, rates, crew) if rates.idle.host_bytes else None,
         gpu_bytes=_gpu_bytes(work, rates, crew),
     )
+
+
+def _iteration_time(work: Work, rates: Rates, crew: Crew) -> IterationTime:
+    if not work.iterations:
+        return IterationTime(match_s=0.0, train_s=0.0, driver_s=0.0, together_s=0.0)
+    return iteration_time(parts_of(work, rates), crew)
 
 
 def parts_of(work: Work, rates: Rates) -> Parts:
@@ -146,6 +160,7 @@ def parts_of(work: Work, rates: Rates) -> Parts:
         train_s=rates.serve_s + work.train_steps / work.iterations * rates.step_s,
         num_models=work.models,
         snapshot_bytes=work.snapshot_bytes,
+        rounds=work.rounds,
     )
 
 
@@ -166,23 +181,27 @@ def assume_gpu(plan: Plan, work: Work, measured: Rates) -> Rates:
             networks, building those of evaluation.
     """
     gpu, config = gpu_of(plan), plan.config
-    condense, batch_train = config.condense, config.queue.batch_train
+    condense = config.condense
     outputs = conv_outputs(plan.build_network(), plan.info.image_shape)
     at_once = plan.numerics.images_per_pass
-    real_images, tiles = (images // condense.num_matched_models for images in work.matched)
+    embedded = condense.num_matched_models * work.rounds
+    real_images, tiles = (images // embedded for images in work.matched)
 
     def holding(images: int) -> Footprint:
         return Footprint(host_bytes=0, gpu_bytes=int(gpu.moved_bytes(images * outputs)))
 
     first_s = plan.numerics.compile * gpu.compile_s
     epochs = {s: work.lessons[s] for s in measured.epoch_s}
-    # The tiles of a group go through in one pass, whatever their number.
-    largest = max(min(real_images, at_once), len(plan.groups[0]) * tiles)
-    training = holding(min(batch_train, at_once))
+    # The tiles of a group go through in one pass, whatever their number; where the gradients of
+    # weights are differentiated, those of a class, and what came of them is held as well.
+    tiles *= SECOND_ORDER_TOO // BACKWARD_TOO if work.second_order else len(plan.groups[0])
+    largest = max(min(real_images, at_once), tiles)
+    training = holding(min(work.batch_train, at_once))
     return dataclasses.replace(
         measured,
         class_s=class_seconds(gpu, config, outputs=outputs, real_images=real_images),
-        step_s=step_seconds(gpu, config, outputs=outputs),
+        look_s=gpu.seconds(outputs, passes=1 / at_once),
+        step_s=step_seconds(gpu, config, outputs=outputs, batch=work.batch_train),
         epoch_s={s: gpu.training_s(e.images * outputs, passes=e.steps) for s, e in epochs.items()},
         test_s=gpu.seconds(
             work.test_images * outputs, passes=math.ceil(work.test_images / at_once)

@@ -163,7 +163,8 @@ def estimate(
     scaled = None
     if gpus is not None:
         rates, basis = _rates_on_gpus(plan, work, measured.rates)
-        listener(Announcement(describe_balance(plan, parts_of(work, rates), gpus)))
+        if work.iterations:
+            listener(Announcement(describe_balance(plan, parts_of(work, rates), gpus)))
         crew = crew_on(config.machine, plan.groups, gpus)
         prediction = predict(work, rates, crew)
         scaled = _outlook(_describe_crew(crew, gpus), basis, start_s, prediction)
@@ -204,7 +205,7 @@ def _start_and_stop(
     try:
         for line in (*runner.notes, describe_numerics(runner.plan)):
             listener(Announcement(line))
-        for event in runner.start():
+        for event in () if runner.plan.selects else runner.start():
             listener(event)
         if runner.plan.numerics.device == "cuda" and not torch.cuda.is_available():
             raise UserError(

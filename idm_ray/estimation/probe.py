@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from idm_ray.algorithm.evaluate import TrainingImages, accuracy
+from idm_ray.algorithm.numerics import FlatNetwork
 from idm_ray.estimation.costs import Footprint, Rates
 from idm_ray.estimation.timing import Timing, is_steady, summarise
 from idm_ray.machine import peak_memory_bytes, reset_peak_memory
@@ -79,13 +81,15 @@ def measure(plan: Plan, work: Work, *, budget_s: float) -> Measured:
     process_s = _process_s(plan)
     idle = _footprint_so_far(plan)
     cpu_began, parts_began = time.process_time(), time.perf_counter()
-    matching, serving, held_matching = _measure_matching(plan, work, MATCHING_PART * budget_s)
+    measure_first = _measure_looking if plan.selects else _measure_matching
+    matching, serving, held_matching = measure_first(plan, work, MATCHING_PART * budget_s)
     training, held_training = _measure_training(plan, work, TRAINING_PART * budget_s)
     lessons, held_evaluating = _measure_lessons(plan, work, budget_s)
     parts_s = time.perf_counter() - parts_began
     cpu_s = time.process_time() - cpu_began
     rates = Rates(
-        class_s=matching.each_s,
+        class_s=0.0 if plan.selects else matching.each_s,
+        look_s=matching.each_s if plan.selects else 0.0,
         serve_s=serving.each_s,
         step_s=training.each_s,
         epoch_s={subject: timing.each_s for subject, timing in lessons.epochs.items()},
@@ -100,7 +104,7 @@ def measure(plan: Plan, work: Work, *, budget_s: float) -> Measured:
         training=held_training,
         evaluating=held_evaluating,
     )
-    timings = {"matching": matching, "training": training}
+    timings = {"choosing" if plan.selects else "matching": matching, "training": training}
     timings |= {f"evaluation, {s}": timing for s, timing in lessons.epochs.items()}
     return Measured(
         rates=rates,
@@ -111,33 +115,62 @@ def measure(plan: Plan, work: Work, *, budget_s: float) -> Measured:
 
 
 def _measure_matching(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, Timing, Footprint]:
-    """Time of one class in an iteration, time of the queue's part without training, memory."""
+    """Time of one class in an iteration, time of the queue's part without training, memory.
+
+    Of an iteration of several rounds each sample is one of them.
+    """
     queue = QueueWorker(plan)
-    group_flops = len(plan.groups[0]) * work.match_flops
+    group_flops = len(plan.groups[0]) * work.match_flops / plan.rounds
     num_groups = min(len(plan.groups), max(1, int(SAMPLE_FLOPS / group_flops)))
     worker = ClassWorker(plan, range(num_groups))
     num_classes = sum(len(group) for group in plan.groups[:num_groups])
     _forget_peak(plan)
     serving_s: list[float] = []
     matching_s: list[float] = []
-    for iteration in itertools.count():
-        serve_s, snapshots = _timed(plan, partial(queue.begin, iteration))
-        match_s, _ = _timed(plan, partial(worker.run, iteration, [snapshots]))
+    for step in itertools.count():
+        iteration, round_ = divmod(step, plan.rounds)
+        serve_s, snapshots = _timed(plan, partial(queue.begin, step))
+        match_s, _ = _timed(plan, partial(worker.run_round, iteration, round_, snapshots))
         serving_s.append(serve_s)
         matching_s.append(match_s)
         if is_steady(matching_s[1:], budget_s):
             break
-    matching = summarise(matching_s[0], matching_s[1:], per=num_classes)
+    matching = summarise(matching_s[0], matching_s[1:], per=num_classes / plan.rounds)
     return matching, summarise(serving_s[0], serving_s[1:]), _footprint_so_far(plan)
 
 
+def _measure_looking(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, Timing, Footprint]:
+    """Time of embedding one real image, nothing for the queue, memory."""
+    if not work.looked_at:
+        return Timing(), Timing(), Footprint(host_bytes=0)
+    network = FlatNetwork(plan.build_network(), plan.numerics).freeze()
+    real, rows = RealImages(plan), np.arange(plan.numerics.images_per_pass)
+    rows = rows[: plan.info.train_counts[0]]
+
+    @torch.no_grad()
+    def look() -> Tensor:
+        return network.features(real.of_class(0, rows))
+
+    _forget_peak(plan)
+    samples_s: list[float] = []
+    while not is_steady(samples_s[1:], budget_s):
+        samples_s.append(_timed(plan, look)[0])
+    looking = summarise(samples_s[0], samples_s[1:], per=len(rows))
+    return looking, Timing(), _footprint_so_far(plan)
+
+
 def _measure_training(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, Footprint]:
-    """Time of one training step of a network of the queue, and memory."""
+    """Time of one training step of a network that is matched, and memory."""
     if not (work.train_steps or work.pretrained):
         return Timing(), Footprint(host_bytes=0)
+    if plan.rounds > 1:
+        return _measure_inner_training(plan, budget_s)
     most = plan.config.queue.train_steps
     steps = min(most, max(1, int(SAMPLE_FLOPS / work.step_flops)))
-    config = plan.config.replace(train_interval=1, num_trained_models=1, train_steps=steps)
+    # A step of pretraining is one of the queue, whatever the method.
+    config = plan.config.replace(
+        method="idm", train_interval=1, num_trained_models=1, train_steps=steps
+    )
     if not config.queue.queue_size:
         config = config.replace(queue_size=1, queue_init=1)
     queue = QueueWorker(dataclasses.replace(plan, config=config))
@@ -150,6 +183,23 @@ def _measure_training(plan: Plan, work: Work, budget_s: float) -> tuple[Timing, 
         if is_steady(samples_s[1:], budget_s):
             break
     return summarise(samples_s[0], samples_s[1:], per=steps), _footprint_so_far(plan)
+
+
+def _measure_inner_training(plan: Plan, budget_s: float) -> tuple[Timing, Footprint]:
+    """The same between the rounds of an iteration; each sample is an epoch."""
+    condense = plan.config.condense
+    config = plan.config.replace(inner_epochs=1)
+    queue = QueueWorker(dataclasses.replace(plan, config=config))
+    shape = (plan.info.num_classes, condense.ipc, *plan.info.image_shape)
+    images = {0: np.zeros(shape, np.float32)}
+    queue.begin(0)
+    _forget_peak(plan)
+    samples_s: list[float] = []
+    while not is_steady(samples_s[1:], budget_s):
+        samples_s.append(_timed(plan, partial(queue.go_on, images))[0])
+    steps = -(-shape[0] * shape[1] // plan.config.queue.batch_train)
+    per = steps * condense.num_matched_models
+    return summarise(samples_s[0], samples_s[1:], per=per), _footprint_so_far(plan)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ Source: DM (WACV 2023), with the settings of its published code: whole real imag
 
 from typing import Any
 
-from idm_ray.algorithm.distribution_matching import DistributionMatching
+from idm_ray.methods.distributions import match_distributions
 from idm_ray.methods.method import Matching, Method, Options
 
 # The only options of matching that it has are those of the images.
@@ -51,7 +51,7 @@ def dm_options(batch_real: int) -> dict[str, Any]:
 METHOD = Method(
     title="DM",
     description="plain distribution matching on fresh random networks",
-    how=Matching(matcher=DistributionMatching),
+    how=Matching(matcher=match_distributions),
     unused=UNUSED,
     settings=lambda recipe: dm_options(recipe.get("batch_real", _BATCH)),
 )

@@ -1,12 +1,15 @@
-"""What the methods that match gradients share: their options and their rounds.
+"""What the methods that match gradients share: their matcher, options and rounds.
 
 Source: DC (ICLR 2021) and DSA (ICML 2021), with the settings of their published code.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from idm_ray.methods.method import Options, Rounds, all_but
+
+if TYPE_CHECKING:  # what lists methods loads nothing heavy
+    from idm_ray.algorithm.matcher import Classes, Matcher
 
 UNUSED = all_but(
     *("iterations", "batch_real", "start", "lr_img", "momentum_img", "num_matched_models"),
@@ -25,6 +28,15 @@ _PUBLISHED: Final[Mapping[int, tuple[int, int]]] = {
     40: (40, 15),
     50: (50, 10),
 }
+
+
+def match_gradients(classes: "Classes") -> "Matcher":
+    """Match gradients for the weights."""
+    from idm_ray.algorithm.gradient_matching import (  # noqa: PLC0415 -- when it is needed
+        GradientMatching,
+    )
+
+    return GradientMatching(classes)
 
 
 def published_rounds(ipc: int) -> Rounds:

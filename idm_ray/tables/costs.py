@@ -14,7 +14,7 @@ from idm_ray.estimation.estimate import Estimate, Outlook
 from idm_ray.terminal import duration_text
 
 # Parts whose error decides that of the whole.
-_CONDENSING = ("matching", "training")
+_CONDENSING = ("matching", "choosing", "training")
 _ASSUMPTION = (
     "Parts were measured one after another in one process; processes side by side may be slower."
 )
@@ -71,9 +71,10 @@ def _part(name: str, side: Result) -> str:
 
 def estimate_table(estimate: Estimate) -> Table:
     """What a run will take, a column for each kind of hardware."""
+    iterations = f"{estimate.iterations} iterations, " if estimate.iterations else ""
     title = escape(
-        f"{estimate.source}, {estimate.method}: {estimate.ipc} per class, "
-        f"{estimate.iterations} iterations, {estimate.network} in {estimate.precision}"
+        f"{estimate.source}, {estimate.method}: {estimate.ipc} per class, {iterations}"
+        f"{estimate.network} in {estimate.precision}"
     )
     outlooks = [estimate.here, *([estimate.scaled] if estimate.scaled else [])]
     table = Table(title=title, title_justify="left", caption=_ASSUMPTION, caption_justify="left")
@@ -95,17 +96,20 @@ def estimate_table(estimate: Estimate) -> Table:
 def _times(outlook: Outlook) -> dict[str, str]:
     found = outlook.prediction
     pretraining = {"  pretraining, unless kept": duration_text(found.pretrain_s)}
+    iteration = {
+        "an iteration": _seconds(found.iteration_s),
+        "  matching, busiest process": _seconds(found.matching_s),
+        "  training networks": _seconds(found.training_s),
+    }
     return {
         "time to finish": duration_text(outlook.total_s),
         "  start": duration_text(outlook.start_s),
         **(pretraining if found.pretrain_s else {}),
         "  first iterations, compilation": _seconds(found.first_s),
-        "  condensing": duration_text(found.condense_s),
+        "  condensing" if found.iteration_s else "  choosing": duration_text(found.condense_s),
         "  evaluation": duration_text(found.evaluate_s),
         "  first evaluation, compilation": _seconds(found.evaluate_first_s),
-        "an iteration": _seconds(found.iteration_s),
-        "  matching, busiest process": _seconds(found.matching_s),
-        "  training the queue": _seconds(found.training_s),
+        **(iteration if found.iteration_s else {}),
     }
 
 

@@ -30,3 +30,11 @@ def test_the_paper_s_networks_cost_what_they_are_known_to(
     found = count_flops(build_network(name, shape, num_classes), shape)
     expected = pytest.approx((forward, train, match), rel=1e-3)
     assert (found.forward, found.train, found.match) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "times"), [("convnet-3", (3, 32, 32), 7.79), ("resnet18", (3, 32, 32), 8.10)]
+)
+def test_gradients_of_gradients_cost_about_eight_passes(name, shape, times):
+    found = count_flops(build_network(name, shape, 10), shape)
+    assert found.second_order == pytest.approx(times * found.forward, rel=1e-3)

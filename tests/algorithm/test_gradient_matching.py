@@ -234,7 +234,13 @@ def test_a_loss_that_is_not_finite_names_class_model_and_iteration():
         group.run(0, sequence(3))
 
 
-@pytest.mark.parametrize("name", ["convnet-3", "alexnet", "vgg11", "resnet18", "resnet18-ap"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("convnet-3", "convnet-2-w8-layer-max-leakyrelu", "convnet-2-w8-nonorm-nopool-sigmoid"),
+        *("alexnet", "vgg11", "resnet18", "resnet18-ap"),
+    ],
+)
 def test_every_network_that_can_be_matched_can_be_matched_by_gradients(name):
     shape = (3, 32, 32)
     network = build_network(name, shape, 2).to_empty(device="cpu")

@@ -187,3 +187,18 @@ def test_cleaning_up_leaves_the_last_commit_as_it_is(folder):
     saving.clean_up()
     names = {entry.path for entry in folder.place.files()}
     assert names == {file.name for file in made.files} | {"commit-00000000.json"}
+
+
+def test_groups_that_meet_are_before_the_same_iteration_in_every_commit(folder):
+    meeting = Saving(folder, EVERY_20_S, num_groups=2, groups_meet=True)
+    run = make_run(1)
+    ahead = replace(run.groups[0], iteration=run.groups[1].iteration + 1)
+    apart = replace(run, groups={0: ahead, 1: run.groups[1]})
+    assert meeting.next_commit(write(meeting, apart), Tally()) is None
+    first = commit(meeting, replace(run, groups=dict.fromkeys((0, 1), run.groups[1])))
+    # A group that is missing is as in the commit before.
+    later = replace(run, groups=dict.fromkeys((0, 1), ahead))
+    assert meeting.next_commit(write(meeting, later, groups=[0]), Tally()) is None
+    assert commit(meeting, later).iteration == first.iteration + 1
+    alone = make_saving(folder)
+    assert alone.next_commit(write(alone, apart), Tally()) is not None

@@ -25,7 +25,7 @@ WORK = Work(
     },
     subjects=("condensed", "condensed", "random"),
     test_images=1000,
-    flops=ImageFlops(forward=1e9, match=2e9, train=3e9),
+    flops=ImageFlops(forward=1e9, match=2e9, train=3e9, second_order=8e9),
     image_bytes=100,
     class_bytes=1000,
     model_bytes=10_000,
@@ -70,6 +70,26 @@ def test_networks_are_pretrained_one_at_a_time_by_each_process_that_has_a_proces
     assert predict(work, RATES, TEAM).pretrain_s == pytest.approx(2 * 50 * 0.2)
     two = dataclasses.replace(TEAM, at_once=1.5)
     assert predict(work, RATES, two).pretrain_s == pytest.approx(4 * 50 * 0.2)
+
+
+def test_where_classes_meet_matching_and_training_take_turns():
+    work = dataclasses.replace(WORK, rounds=4)
+    alone, team = predict(work, RATES, ALONE), predict(work, RATES, TEAM)
+    assert alone.iteration_s == pytest.approx(10 * 0.5 + QUEUE_S)
+    # In each round every process is told what to do, and gives its images.
+    call_s, store_s = 2 * 4 * ACTOR_CALL_S, 5e6 * STORE_S_PER_BYTE
+    assert team.matching_s == pytest.approx(6 * 0.5 + call_s)
+    assert team.iteration_s == pytest.approx(6 * 0.5 + QUEUE_S + store_s + 2 * call_s)
+    assert team.condense_s == pytest.approx(100 * team.iteration_s)
+
+
+def test_who_chooses_looks_at_all_images_and_has_no_iterations():
+    work = dataclasses.replace(WORK, iterations=0, train_steps=0, looked_at=2000)
+    rates = dataclasses.replace(RATES, look_s=0.01)
+    found = predict(work, rates, ALONE)
+    assert (found.iteration_s, found.matching_s, found.training_s) == (0, 0, 0)
+    assert found.condense_s == pytest.approx(2000 * 0.01)
+    assert predict(work, rates, TEAM).condense_s == pytest.approx(2000 * 0.01 / 3)
 
 
 def test_one_process_does_everything_in_turn():
@@ -201,3 +221,13 @@ def test_the_memory_of_a_cpu_process_is_not_told_of_a_gpu_process(plan):
     found = predict(WORK, assume_gpu(on_gpu(plan), WORK, RATES), dataclasses.replace(TEAM, gpus=3))
     assert (found.process_bytes, found.condense_bytes) == ({}, None)
     assert found.gpu_bytes == 15 * OUTPUTS * 3.25 * 2 + 70_000
+
+
+def test_gradients_of_gradients_are_assumed_to_move_more():
+    options = {"method": "dsa", "partition": 1, "ipc": 3, "outer_rounds": 2, "classes_per_group": 2}
+    plan = plan_of(network="convnet-2", images_per_pass=15, **options)[0]
+    # Two rounds of 30 real images in two passes, with their gradients, and of 3 synthetic ones.
+    work = dataclasses.replace(WORK, matched=(60, 6), rounds=2, second_order=True, batch_train=10)
+    found = assume_gpu(on_gpu(plan), work, RATES)
+    assert found.class_s == pytest.approx(2 * (3 * passed_s(30, 2) + 8 * passed_s(3, 1)))
+    assert found.step_s == pytest.approx(3 * passed_s(10, 1))

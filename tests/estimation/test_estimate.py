@@ -9,6 +9,7 @@ import pytest
 import idm_ray
 from idm_ray.errors import UserError
 from idm_ray.estimation.estimate import QUIET_SHARE, describe_balance
+from idm_ray.methods.catalog import find_method
 from idm_ray.scaling import Parts
 from tests.making_runs import TINY, TINY_WORDS, as_words, command, plan_of
 
@@ -87,6 +88,41 @@ def test_gpus_that_are_not_here_are_told_from_arithmetic_and_plain_matching_trai
     assert found.scaled.where == "2 GPUs: 1 class actor and the model queue"
     assert "with 2 GPUs, matching would set the time of an iteration" in said
     assert found.scaled.prediction.gpu_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "timings", "row"),
+    [
+        ({"method": "dc"}, {"matching"}, "condensing"),
+        (
+            {"method": "dsa", "ipc": 2, "outer_rounds": 3, "inner_epochs": 2},
+            {"matching", "training"},
+            "condensing",
+        ),
+        ({"method": "herding", "pretrain_steps": 5}, {"choosing", "training"}, "choosing"),
+        ({"method": "random"}, set(), "choosing"),
+    ],
+    ids=lambda value: value.get("method") if isinstance(value, dict) else None,
+)
+def test_every_kind_of_method_has_an_estimate(options, timings, row, tmp_path):
+    target = tmp_path / "found.json"
+    unused = find_method(options["method"]).unused
+    given = {name: value for name, value in TINY.items() if name not in unused} | options
+    words = as_words(**given | {"repeats": 1})
+    outcome = command("estimate", *words, "--probe-s", "0.2", "--json", target)
+    assert outcome.status == 0, outcome.err
+    assert f"│   {row} " in outcome.out
+    assert ("an iteration" in outcome.out) == (row == "condensing")
+    found = json.loads(target.read_text())
+    parts = found["here"]["prediction"]
+    measured = {name for name, timing in found["timings"].items() if timing["samples"]}
+    assert {name for name in measured if not name.startswith("evaluation")} == timings
+    names = ("pretrain_s", "first_s", "condense_s", "evaluate_first_s", "evaluate_s")
+    total_s = found["here"]["start_s"] + sum(parts[name] for name in names)
+    assert found["here"]["total_s"] == pytest.approx(total_s)
+    assert parts["iteration_s"] == pytest.approx(parts["matching_s"] + parts["training_s"])
+    assert (parts["pretrain_s"] > 0) == (options["method"] == "herding")
+    assert (parts["condense_s"] > 0) == (options["method"] != "random")
 
 
 def test_pretraining_is_told_and_not_done(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from idm_ray.errors import UserError
 from idm_ray.methods.catalog import find_method
 from idm_ray.methods.method import Matching, Selecting, all_but
 
-COMMON = {"__init__", "catalog", "coreset", "gradients", "method"}
+COMMON = {"__init__", "catalog", "coreset", "distributions", "gradients", "method"}
 
 
 def test_every_name_has_a_module_and_every_module_a_name():

@@ -178,3 +178,11 @@ def test_meters_count_the_steps_that_the_server_counts(window, members):
 )
 def test_some_options_decide_which_networks_a_run_is_matched_on(options, decisive):
     assert decide_sequence(options) is decisive
+
+
+def test_networks_that_are_trained_on_a_run_s_own_images_are_not_shared():
+    shared = {"method": "dsa", "queue_size": 0, "lambda_reg": 0.0}
+    one_round = key_and_bits(**shared)
+    assert one_round == key_and_bits(**shared | {"method": "dm"})
+    plan, _ = plan_of(**{**SMALL, **shared, "outer_rounds": 2})
+    assert shared_queue_key(plan.config) is None
