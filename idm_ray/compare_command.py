@@ -9,7 +9,7 @@ import click
 
 from idm_ray.comparison.request import SHARED, WHOLE_EPOCHS, parse_overrides
 from idm_ray.config import METHODS
-from idm_ray.config_file import NOT_OF_THE_CONFIG, config_file_option, given_options
+from idm_ray.config_file import config_file_option, given_options
 from idm_ray.errors import UserError
 from idm_ray.option_text import convert_text
 from idm_ray.options import config_options
@@ -80,11 +80,13 @@ def run_compare(config_file: Path | None, given: Mapping[str, Any]) -> None:
     given = dict(given)
     overrides = parse_overrides(given.pop("overrides"), convert_text)
     asked: dict[str, Any] = {name: given.pop(name) for name in ("seeds", "whole_epochs", "out")}
-    asked |= {name: _names(text) for name in _LISTS if (text := given.pop(name))}
+    asked |= {name: _names(text) for name in _LISTS if (text := given.pop(name)) is not None}
     asked |= {"ipcs": _numbers(given.pop("ipc")), "overrides": overrides}
-    options = given_options(config_file, given)
-    for name in NOT_OF_THE_CONFIG:
-        options.pop(name, None)
+    # Of a run's config.yaml, what a comparison decides itself says nothing.
+    from_file = given_options(config_file, {})
+    asked["out"] = asked["out"] or from_file.get("out")
+    shared = {name: value for name, value in from_file.items() if name in SHARED}
+    options = shared | {name: value for name, value in given.items() if value is not None}
     from idm_ray.comparison.compare import compare  # noqa: PLC0415 -- torch is imported here
     from idm_ray.comparison.files import RESULTS  # noqa: PLC0415
     from idm_ray.tables.experiments import comparison_tables  # noqa: PLC0415
@@ -100,7 +102,7 @@ def run_compare(config_file: Path | None, given: Mapping[str, Any]) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -96,6 +96,7 @@ class LocalRunner:
 
     def enter(self, run: str) -> Export:
         """Nobody watches a single process but its own user."""
+        reset_peak_memory()  # what this process did before is not this run's
         return lambda measurement: None
 
     def restore(self, saving: Saving) -> Iterator[Announcement]:
@@ -117,7 +118,6 @@ class LocalRunner:
 
     def start(self) -> Iterator[Announcement]:
         """Build the queue and the one worker that owns all groups; `pretrain` comes first."""
-        reset_peak_memory()  # what this process did before is not this run's
         saved = self._saved
         self._queue = QueueWorker(
             self.plan,
@@ -184,7 +184,6 @@ class LocalRunner:
 
     def select(self) -> Iterator[RunnerEvent]:
         """Choose real images, class by class; `pretrain` comes first."""
-        reset_peak_memory()  # what this process did before is not this run's
         began, chosen = time.perf_counter(), []
         for done, classes in enumerate(self.plan.groups, start=1):
             chosen.append(select(self.plan, classes, self._pretrained))

@@ -34,7 +34,10 @@ _FORMAT = 1
 """Part of every name: raise it when a file would mean something else."""
 _DIGEST_BYTES = 32
 # What computes the weights: a change of it makes other networks under the same options.
-_CODE = ("algorithm/*.py", "native/*.py", "native/*.cpp", "native/*.h", "data/sampling.py")
+_CODE = (
+    *("algorithm/*.py", "native/*.py", "native/*.cpp", "native/*.h", "data/sampling.py"),
+    *("building.py", "network_names.py", "real_images.py"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,14 +15,12 @@ class Made:
     """A set that was made, as far as its cell says it.
 
     Attributes:
-        seed: of its run.
         iterations: updates of its images.
         seconds: that making it took.
         peak_memory_bytes: of all processes that made it.
         folder: of its run, below the comparison's.
     """
 
-    seed: int
     iterations: int
     seconds: float
     peak_memory_bytes: int
@@ -41,9 +39,9 @@ class Cell:
         evaluated_on: network that was trained on them.
         protocol: of that training.
         epochs: of that training.
-        made: the sets, seed by seed.
+        made: the sets, by seed.
         accuracies: fractions, by seed, in the order of the repeats.
-        evaluate_seconds: that training and testing took.
+        train_seconds: that training and testing took, by seed.
         failed: why there is no set, by seed.
     """
 
@@ -54,10 +52,16 @@ class Cell:
     evaluated_on: str
     protocol: str
     epochs: int
-    made: tuple[Made, ...] = ()
+    made: Mapping[int, Made] = field(default_factory=dict)
     accuracies: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
-    evaluate_seconds: float = 0.0
+    train_seconds: Mapping[int, float] = field(default_factory=dict)
     failed: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What no two cells share; all real images are trained on for any number of epochs."""
+        epochs = self.epochs if self.ipc is not None else None
+        return (self.method, self.ipc, self.network, self.evaluated_on, self.protocol, epochs)
 
     @property
     def all_accuracies(self) -> list[float]:
@@ -84,14 +88,29 @@ class Cell:
         """What cells of one column share."""
         return self.ipc, self.evaluated_on
 
+    @property
+    def first(self) -> Made | None:
+        """The set of the first seed that has one."""
+        return next(iter(self.made.values()), None)
+
+    @property
+    def evaluate_seconds(self) -> float:
+        """Of training and testing all networks."""
+        return sum(self.train_seconds.values())
+
+    def with_set(self, seed: int, made: Made) -> "Cell":
+        """The same with the set of a seed."""
+        failed = {other: cause for other, cause in self.failed.items() if other != seed}
+        return dataclasses.replace(self, made={**self.made, seed: made}, failed=failed)
+
     def with_networks(self, seed: int, found: Mapping[int, Examined]) -> "Cell":
-        """The same with networks that were trained on the set of a seed."""
+        """The same with all networks that were trained on the set of a seed, by repeat."""
         accuracies = tuple(found[repeat].accuracy for repeat in sorted(found))
         seconds = sum(examined.seconds for examined in found.values())
         return dataclasses.replace(
             self,
-            accuracies={**self.accuracies, seed: accuracies} if found else self.accuracies,
-            evaluate_seconds=self.evaluate_seconds + seconds,
+            accuracies={**self.accuracies, seed: accuracies},
+            train_seconds={**self.train_seconds, seed: seconds},
         )
 
     def without(self, seed: int, cause: str) -> "Cell":
@@ -129,16 +148,43 @@ def told(cell: Cell, cells: Sequence[Cell]) -> dict[str, Any]:
         "std": cell.std,
         "repeats": len(cell.all_accuracies),
         "gain_over_random": gain(cell, cells),
-        "seeds": [
-            {"seed": seed, "accuracies": list(found)} for seed, found in cell.accuracies.items()
-        ],
-        "iterations": cell.made[0].iterations if cell.made else None,
-        "condense_seconds": mean_of(made.seconds for made in cell.made),
+        "seeds": [_told_seed(cell, seed) for seed in {**cell.made, **cell.accuracies}],
+        "iterations": cell.first.iterations if cell.first else None,
+        "condense_seconds": mean_of(made.seconds for made in cell.made.values()),
         "evaluate_seconds": cell.evaluate_seconds,
-        "peak_rss_bytes": max((made.peak_memory_bytes for made in cell.made), default=None),
-        "folder": cell.made[0].folder if cell.made else None,
+        "peak_rss_bytes": max((m.peak_memory_bytes for m in cell.made.values()), default=None),
+        "folder": cell.first.folder if cell.first else None,
         "failed": {str(seed): cause for seed, cause in cell.failed.items()},
     }
+
+
+def _told_seed(cell: Cell, seed: int) -> dict[str, Any]:
+    made = cell.made.get(seed)
+    return {
+        "seed": seed,
+        "accuracies": list(cell.accuracies.get(seed, ())),
+        "train_seconds": cell.train_seconds.get(seed, 0.0),
+        "set": dataclasses.asdict(made) if made else None,
+    }
+
+
+def from_told(told: Mapping[str, Any]) -> Cell:
+    """The cell that `told` made a mapping of.
+
+    Raises:
+        ValueError, TypeError, KeyError: it did not.
+    """
+    same = ("method", "ipc", "ratio", "network", "evaluated_on", "protocol", "epochs")
+    seeds = told["seeds"]
+    return Cell(
+        **{name: told[name] for name in same},
+        made={one["seed"]: Made(**one["set"]) for one in seeds if one["set"]},
+        accuracies={
+            one["seed"]: tuple(map(float, one["accuracies"])) for one in seeds if one["accuracies"]
+        },
+        train_seconds={one["seed"]: float(one["train_seconds"]) for one in seeds},
+        failed={int(seed): str(cause) for seed, cause in told["failed"].items()},
+    )
 
 
 def mean_of(values: Iterable[float]) -> float | None:

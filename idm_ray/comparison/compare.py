@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from idm_ray.checks import wrong
 from idm_ray.comparison.request import Request
 from idm_ray.comparison.work import Compared, Comparison
 from idm_ray.execution import Listener
 from idm_ray.results.run_folder import next_free
+from idm_ray.run import plain_values
 from idm_ray.storage import Location
 
 
@@ -45,13 +47,29 @@ def compare(
 
 
 def make_request(methods: str | Sequence[str], asked: Mapping[str, Any]) -> Request:
-    """What is asked for, from one flat mapping of fields of `Request` and options of runs."""
+    """What is asked for, from one flat mapping of fields of `Request` and options of runs.
+
+    Raises:
+        UserError: something cannot be asked.
+    """
     own = {field.name for field in dataclasses.fields(Request)} - {"methods", "options"}
     fields = {name: value for name, value in asked.items() if name in own}
     options = {name: value for name, value in asked.items() if name not in own}
     for name in ("ipcs", "networks", "condense_networks"):
         if name in fields:
-            fields[name] = tuple(fields[name])
-    names = methods.split(",") if isinstance(methods, str) else methods
-    named = tuple(dict.fromkeys(name.strip() for name in names))
-    return Request(methods=named, options=options, **fields)
+            fields[name] = _several(name, fields[name])
+    overrides = fields.get("overrides", {})
+    if not isinstance(overrides, Mapping) or not all(
+        isinstance(value, Mapping) for value in overrides.values()
+    ):
+        raise wrong("overrides", overrides, "options by method, such as {'idm': {'lr_img': 0.1}}")
+    return Request(methods=_several("methods", methods), options=plain_values(options), **fields)
+
+
+def _several(name: str, given: Any) -> tuple[Any, ...]:
+    """Values of a list, or of a text with commas between them; each once."""
+    if isinstance(given, str):
+        given = [part.strip() for part in given.split(",") if part.strip()]
+    if not isinstance(given, Sequence):
+        raise wrong(name, given, "a list, or a text with commas between them")
+    return tuple(dict.fromkeys(given))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from idm_ray.errors import UserError
 from idm_ray.storage import Location
 
 FILE: Final = "examinations.json"
@@ -21,6 +22,7 @@ class Kind:
         protocol: name of the protocol.
         epochs: of the training.
         seed: that the networks are drawn by.
+        settings: fingerprint of all else that decides the accuracies.
     """
 
     subject: str
@@ -28,6 +30,7 @@ class Kind:
     protocol: str
     epochs: int
     seed: int
+    settings: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,14 +51,24 @@ class Examinations:
 
     Args:
         folder: of the comparison.
+
+    Raises:
+        UserError: the file is damaged.
     """
 
     def __init__(self, folder: Location) -> None:
         self._place = folder / FILE
         self._known: dict[Kind, dict[int, Examined]] = {}
-        if self._place.exists():
+        if not self._place.exists():
+            return
+        try:
             for entry in json.loads(self._place.read_bytes())["networks"]:
                 self._take(entry)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError(
+                f"expected the trained networks of a comparison in {self._place}, found something "
+                "else; restore the file, or remove it to have them trained again"
+            ) from error
 
     def known(self, kind: Kind) -> dict[int, Examined]:
         """What is known of a kind, by repeat."""
@@ -80,5 +93,7 @@ class Examinations:
 
     def _take(self, entry: dict[str, Any]) -> None:
         kind = Kind(**{field.name: entry[field.name] for field in dataclasses.fields(Kind)})
-        found = {field.name: entry[field.name] for field in dataclasses.fields(Examined)}
-        self._known.setdefault(kind, {})[entry["repeat"]] = Examined(**found)
+        found = Examined(accuracy=float(entry["accuracy"]), seconds=float(entry["seconds"]))
+        if not 0 <= found.accuracy <= 1:
+            raise ValueError("an accuracy is a fraction")
+        self._known.setdefault(kind, {})[int(entry["repeat"])] = found

@@ -6,16 +6,37 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from idm_ray.comparison.cells import Cell, told
+from idm_ray.comparison.cells import Cell, from_told, told
 from idm_ray.comparison.layout import Grid, grids
+from idm_ray.errors import UserError
 from idm_ray.storage import Location
 
 FORMAT: Final = 1
 RESULTS: Final = "results.json"
+FILES: Final = (RESULTS, "results.csv", "table.md", "table.tex")
 
 _LATEX: Final = str.maketrans(
-    {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$", "±": r"$\pm$"}
+    {character: f"\\{character}" for character in "&%_#${}"}
+    | {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}", "±": r"$\pm$"}
 )
+
+
+def read_cells(folder: Location) -> list[Cell]:
+    """The cells of an earlier request in the same folder.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    place = folder / RESULTS
+    if not place.exists():
+        return []
+    try:
+        return [from_told(cell) for cell in json.loads(place.read_bytes())["cells"]]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"expected the cells of a comparison in {place}, found something else; restore the "
+            "file, or remove it: what its sets are worth is known"
+        ) from error
 
 
 def write_results(
@@ -38,6 +59,7 @@ def write_results(
         "table.md": "\n".join(map(as_markdown, tables)),
         "table.tex": "\n".join(map(as_latex, tables)),
     }
+    assert tuple(texts) == FILES
     for name, text in texts.items():
         with (folder / name).atomic_write() as file:
             file.write(text.encode())

@@ -70,14 +70,15 @@ def title_of(method: str) -> str:
 
 
 def cell_text(cell: Cell | None) -> str:
-    """Mean ± deviation (number of networks), in percent."""
+    """Mean ± deviation (number of networks), in percent; of all real images, the epochs too."""
     if cell is None:
         return ""
     if cell.mean is None or cell.std is None:
         return "failed" if cell.failed else "-"
-    text = f"{100 * cell.mean:.1f}"
     count = len(cell.all_accuracies)
-    return f"{text} ± {100 * cell.std:.1f} ({count})" if count > 1 else f"{text} (1)"
+    spread = f" ± {100 * cell.std:.1f}" if count > 1 else ""
+    epochs = f", {cell.epochs} epochs" if cell.ipc is None else ""
+    return f"{100 * cell.mean:.1f}{spread} ({count}){epochs}"
 
 
 def _heading(cells: Sequence[Cell], column: tuple[int | None, str], networks: set[str]) -> str:

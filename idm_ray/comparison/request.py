@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from idm_ray.checks import at_least, refuse_unknown, wrong
+from idm_ray.checks import refuse_unknown, wrong
 from idm_ray.config import (
     METHODS,
     PROTOCOLS,
+    CondenseConfig,
     DataConfig,
     EvalConfig,
     MachineConfig,
+    QueueConfig,
     option_names,
 )
 from idm_ray.errors import UserError
@@ -36,11 +38,18 @@ _ALL: Final = "all"
 """Stands for every method in an override."""
 _COUNTS: Final = ("seeds", "repeats")
 """What an override may set beside options of runs."""
+_OF_TRAINING: Final = ("lr_net", "batch_train")
 _OVERRIDABLE: Final = (
-    *(name for name in SHARED if name not in {f.name for f in dataclasses.fields(DataConfig)}),
+    *(
+        field.name
+        for part in (CondenseConfig, QueueConfig)
+        for field in dataclasses.fields(part)
+        if field.name in SHARED and field.name not in _OF_TRAINING
+    ),
     *_COUNTS,
 )
-"""What may be different for one method: the images are the same for all."""
+"""What may be different for one method: images, arithmetic and the training of the networks that
+the sets are evaluated by are the same for all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,11 +71,6 @@ class SetRequest:
     seed: int
     repeats: int | None
     options: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.method}-ipc{self.ipc}-{self.network.replace('/', '-')}-seed{self.seed}"
 
     def run_options(self) -> dict[str, Any]:
         """Options of the run that makes it, which evaluates nothing."""
@@ -112,14 +116,21 @@ class Request:
         Raises:
             UserError: an unknown name, with the nearest, or a wrong number.
         """
+        for name in (*self.methods, *self.condense_networks, *self.networks, self.protocol):
+            if not isinstance(name, str):
+                raise wrong("a name", name, "text")
         refuse_unknown(self.methods, (*METHODS, WHOLE), what="method")
         refuse_unknown([self.protocol], PROTOCOLS, what="protocol")
-        if not self.methods:
-            raise wrong("methods", "", "one or more names with commas between them")
+        for name in ("methods", "ipcs", "condense_networks"):
+            if not getattr(self, name):
+                raise wrong(name, "none", "one or more, with commas between them")
         for ipc in self.ipcs:
-            at_least("ipc", ipc, 1)
-        for name in ("seeds", "repeats", "eval_epochs", "whole_epochs"):
-            at_least(name, getattr(self, name), 1)
+            _check_count("ipc", ipc)
+        for name in ("seeds", "whole_epochs"):
+            _check_count(name, getattr(self, name))
+        for name in ("repeats", "eval_epochs"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
         refuse_unknown(self.options, SHARED)
         for key, options in self.overrides.items():
             self._check_override(key, options)
@@ -127,6 +138,11 @@ class Request:
     def _check_override(self, key: str, options: Mapping[str, Any]) -> None:
         method, colon, ipc = key.partition(":")
         refuse_unknown([method], (*METHODS, _ALL), what="method")
+        if method not in (*self.methods, _ALL):
+            raise UserError(
+                f"override {key} must be for a method of this comparison, "
+                f"{', '.join(self.methods)}; leave it out, or add the method"
+            )
         if colon and not (ipc.isdecimal() and int(ipc) in self.ipcs):
             found = ", ".join(map(str, self.ipcs))
             raise UserError(
@@ -141,8 +157,7 @@ class Request:
                 "out"
             )
         for name in _COUNTS:
-            if not isinstance(options.get(name, 1), int) or options.get(name, 1) < 1:
-                raise wrong(f"{key}.{name}", options[name], "a whole number of at least 1")
+            _check_count(f"{key}.{name}", options.get(name, 1))
 
     @property
     def has_whole(self) -> bool:
@@ -158,7 +173,8 @@ class Request:
                 given = self._given(method, ipc)
                 seeds = given.pop("seeds", self.seeds)
                 repeats = given.pop("repeats", self.repeats)
-                for network in self.condense_networks:
+                needs_network = find_method(method).needs_network
+                for network in self.condense_networks if needs_network else ("auto",):
                     for seed in range(seeds):
                         yield SetRequest(
                             method=method,
@@ -187,6 +203,11 @@ class Request:
         for key in (_ALL, method, f"{_ALL}:{ipc}", f"{method}:{ipc}"):
             given |= self.overrides.get(key, {})
         return {name: value for name, value in given.items() if name not in _unused(method)}
+
+
+def _check_count(name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise wrong(name, value, "a whole number of at least 1")
 
 
 def _unused(method: str) -> tuple[str, ...]:

@@ -2,34 +2,37 @@
 
 import dataclasses
 import hashlib
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
+from idm_ray.algorithm.augment import allowed_operations
+from idm_ray.algorithm.protocols import named_protocol
 from idm_ray.comparison.cells import Cell, Made
 from idm_ray.comparison.examinations import Examinations, Examined, Kind
-from idm_ray.comparison.files import write_results
+from idm_ray.comparison.files import read_cells, write_results
+from idm_ray.comparison.folder import begin, check_folder
 from idm_ray.comparison.request import WHOLE, Request, SetRequest
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.errors import NonFiniteLossError, UserError
 from idm_ray.evaluation import condensed_jobs, prepare, train_and_test
-from idm_ray.execution import Listener
+from idm_ray.execution import Event, Listener, Started
 from idm_ray.layout import settle
+from idm_ray.methods.catalog import find_method
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement
 from idm_ray.report import made_by
-from idm_ray.results.run_files import holds_run
+from idm_ray.results.run_lock import RunLock
 from idm_ray.run import absolute, condense, differing_settings, resolve, settled
 from idm_ray.storage import Location
 from idm_ray.workers import Images
 
-REQUEST: Final = "comparison.yaml"
-"""Of what data a comparison is, in its folder."""
 SETS: Final = "sets"
 """Folder of its sets' runs."""
 
@@ -41,7 +44,7 @@ class Compared:
     Attributes:
         folder: with all files.
         data: name of the data set.
-        cells: of its table.
+        cells: of what was asked for now; the files have those of earlier requests, too.
     """
 
     folder: Location
@@ -55,6 +58,18 @@ class _Set:
 
     asked: SetRequest
     config: RunConfig
+
+    @property
+    def network(self) -> str | None:
+        """That it is condensed with; None if the method needs none."""
+        needs = find_method(self.asked.method).needs_network
+        return self.config.condense.network if needs else None
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        network = f"-{self.network.replace('/', '-')}" if self.network else ""
+        return f"{self.asked.method}-ipc{self.asked.ipc}{network}-seed{self.asked.seed}"
 
 
 class Comparison:
@@ -71,53 +86,93 @@ class Comparison:
 
     def __init__(self, request: Request, folder: Location, listener: Listener) -> None:
         self._request, self._folder, self._listener = request, folder, listener
-        asked = list(request.sets())
-        first = asked[0].run_options() if asked else dict(request.options)
-        self._base, self._info, self._notes = resolve(first)
-        self._sets = [_Set(one, settled(one.run_options(), self._info)) for one in asked]
-        self._cells: dict[tuple[Any, ...], Cell] = {}
-        self._lay_out()
-        self._check_folder()
+        # Random images stand for the data alone: no method's settings are in their config.
+        plain = dataclasses.replace(request, methods=("random",), overrides={})
+        self._base, self._info, self._notes = resolve(next(plain.sets()).run_options())
+        self._sets = self._settled_sets()
+        self._trained = self._settled_networks()
+        check_folder(folder, self._base, self._info)
+        for one in self._sets:
+            self._check_set(one)
         self._examinations = Examinations(folder)
+        self._earlier = {cell.key: cell for cell in read_cells(folder)}
+        self._cells = {cell.key: self._known(cell) for cell in self._lay_out()}
 
     def run(self) -> Compared:
         """Make what is missing; the tables are written anew whenever something is found."""
-        for note in (*self._notes, Announcement(f"writing to {self._folder}")):
-            self._listener(note)
-        content = {"data": self._info.name, "fingerprint": self._info.fingerprint}
-        with (self._folder / REQUEST).atomic_write() as file:
-            file.write(yaml.safe_dump(content, sort_keys=False).encode())
-        self._write()
-        for number, one in enumerate(self._sets, start=1):
-            text = f"set {number} of {len(self._sets)}: {one.asked.name}"
-            self._listener(Announcement(text))
-            if self._make(one):
-                for network in self._networks(one.config):
-                    self._examine(one, network)
-        for network in self._whole_networks():
-            self._examine_whole(network)
-        return Compared(
-            folder=self._folder, data=self._info.name, cells=tuple(self._cells.values())
-        )
+        with self._alone():
+            for note in (*self._notes, Announcement(f"writing to {self._folder}")):
+                self._listener(note)
+            begin(self._folder, self._base, self._info)
+            self._write()
+            for number, one in enumerate(self._sets, start=1):
+                self._listener(Announcement(f"set {number} of {len(self._sets)}: {one.name}"))
+                if self._make(one):
+                    for network in self._networks(one):
+                        self._examine(one, network)
+            if self._request.has_whole:
+                for network in self._trained:
+                    self._examine_whole(network)
+        cells = tuple(self._cells.values())
+        return Compared(folder=self._folder, data=self._info.name, cells=cells)
 
-    def _lay_out(self) -> None:
-        """The cells, still empty; networks that cannot take the images are refused."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else writes to the folder meanwhile, where it is a local one."""
+        path = self._folder.local
+        if path is None:
+            yield
+            return
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"expected a folder to write to at {path}, found: {error.strerror}; choose "
+                "another --out"
+            ) from error
+        lock = RunLock(path)
+        lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _settled_sets(self) -> list[_Set]:
+        """Each set once, whatever its network is called."""
+        found = [_Set(one, settled(one.run_options(), self._info)) for one in self._request.sets()]
+        return list({one.name: one for one in found}.values())
+
+    def _settled_networks(self) -> tuple[str, ...]:
+        """The networks that are trained: columns of the table; by their one names."""
+        own = [one.network for one in self._sets if one.network is not None]
+        asked = self._request.networks or own or [self._base.condense.network]
+        names = (self._settled(self._base, name).condense.network for name in asked)
+        return tuple(dict.fromkeys(names))
+
+    def _check_set(self, one: _Set) -> None:
+        found = differing_settings(self._place(one), one.config)
+        if found:
+            raise UserError(
+                f"the comparison in {self._folder} has a set {one.name} of other settings: "
+                f"{'; '.join(found)}; ask for those, or choose another --out"
+            )
+
+    def _lay_out(self) -> Iterator[Cell]:
+        """The cells that are asked for, still empty."""
         told, count = self._request.evaluation(), sum(self._info.train_counts)
         for one in self._sets:
-            for network in self._networks(one.config):
-                self._settled(one.config, network)
-                cell = Cell(
+            for network in self._networks(one):
+                yield Cell(
                     method=one.asked.method,
                     ipc=one.asked.ipc,
                     ratio=one.asked.ipc * self._info.num_classes / count,
-                    network=one.config.condense.network,
+                    network=one.network,
                     evaluated_on=network,
                     protocol=told["protocol"],
                     epochs=told["eval_epochs"],
                 )
-                self._cells.setdefault(_key(one, network), cell)
-        for network in self._whole_networks():
-            self._cells[WHOLE, network] = Cell(
+        for network in self._trained if self._request.has_whole else ():
+            yield Cell(
                 method=WHOLE,
                 ipc=None,
                 ratio=1.0,
@@ -127,33 +182,16 @@ class Comparison:
                 epochs=self._request.whole_epochs,
             )
 
-    def _check_folder(self) -> None:
-        if holds_run(self._folder):
-            raise UserError(
-                f"expected a folder for a comparison, found a run in {self._folder}; choose "
-                "another --out"
-            )
-        place = self._folder / REQUEST
-        stored = yaml.safe_load(place.read_bytes()) if place.exists() else None
-        if stored is not None and stored["fingerprint"] != self._info.fingerprint:
-            raise UserError(
-                f"the comparison in {self._folder} is of other images: {stored['data']} "
-                f"({stored['fingerprint'][:12]}) there, {self._info.name} "
-                f"({self._info.fingerprint[:12]}) now; choose another --out"
-            )
-        for one in self._sets:
-            found = differing_settings(self._place(one), one.config)
-            if found:
-                raise UserError(
-                    f"the comparison in {self._folder} has a set {one.asked.name} of other "
-                    f"settings: {'; '.join(found)}; ask for those, or choose another --out"
-                )
+    def _known(self, cell: Cell) -> Cell:
+        """What an earlier request has found of a cell, if it is the same."""
+        earlier = self._earlier.get(cell.key, cell)
+        return earlier if earlier.epochs == cell.epochs else cell
 
-    def _networks(self, config: RunConfig) -> tuple[str, ...]:
-        return self._request.networks or (config.condense.network,)
-
-    def _whole_networks(self) -> tuple[str, ...]:
-        return self._networks(self._base) if self._request.has_whole else ()
+    def _networks(self, one: _Set) -> tuple[str, ...]:
+        """To train on a set: all that were asked for, or the one that it was condensed with."""
+        if self._request.networks or one.network is None:
+            return self._trained
+        return (one.network,)
 
     def _settled(self, config: RunConfig, network: str) -> RunConfig:
         return settle(
@@ -161,7 +199,7 @@ class Comparison:
         )
 
     def _place(self, one: _Set) -> Location:
-        return self._folder / f"{SETS}/{one.asked.name}"
+        return self._folder / f"{SETS}/{one.name}"
 
     def _make(self, one: _Set) -> bool:
         """Make a set, or find it there; whether there is one."""
@@ -175,42 +213,41 @@ class Comparison:
         except NonFiniteLossError as error:  # the other cells can still be had
             cause = str(error)
             self._change(one, lambda cell: cell.without(one.asked.seed, cause))
-            self._listener(Announcement(f"{one.asked.name} failed: {cause}", warning=True))
+            self._listener(Announcement(f"{one.name} failed: {cause}", warning=True))
             return False
         summary = finished.summary
         made = Made(
-            seed=one.asked.seed,
             iterations=summary["iterations"],
             seconds=summary["seconds"],
             peak_memory_bytes=summary["peak_rss_bytes"],
-            folder=f"{SETS}/{one.asked.name}",
+            folder=f"{SETS}/{one.name}",
         )
-        self._change(one, lambda cell: dataclasses.replace(cell, made=(*cell.made, made)))
+        self._change(one, lambda cell: cell.with_set(one.asked.seed, made))
         return True
 
     def _examine(self, one: _Set, network: str) -> None:
         """Train and test the networks of a set that are missing."""
-        asked = self._request.evaluation(one.asked.repeats)
         prepared = prepare(
             self._place(one).address,
             one.config.data.data,
-            {**asked, "seed": one.asked.seed},
+            {**self._request.evaluation(one.asked.repeats), "seed": one.asked.seed},
             (network,),
         )
         config = prepared.networks[network]
-        kind = _kind(_digest(prepared.images), config)
-        repeats = range(config.evaluation.repeats)
-        jobs = condensed_jobs(self._examinations.missing(kind, repeats))
+        kind = _kind(_digest(prepared.images), config, prepared.info)
+        jobs = condensed_jobs(self._examinations.missing(kind, range(config.evaluation.repeats)))
         self._train(config, prepared.info, prepared.images, kind, jobs)
-        self._fill(_key(one, network), one.asked.seed, kind, repeats)
+        self._fill(self._cell_of(one, network), one.asked.seed, kind)
 
     def _examine_whole(self, network: str) -> None:
         """Train and test a network on all real images, unless that is known."""
         asked = {**self._request.evaluation(), "whole_epochs": self._request.whole_epochs}
         base = self._base.replace(**asked, seed=0, ipc=1, partition=1)
         config = absolute(self._settled(base, network))
-        kind = _kind(f"whole {self._info.fingerprint}", config)
-        kind = dataclasses.replace(kind, epochs=self._request.whole_epochs)
+        kind = dataclasses.replace(
+            _kind(f"whole {self._info.fingerprint}", config, self._info),
+            epochs=self._request.whole_epochs,
+        )
         jobs = [
             EvaluationJob(subject="whole", repeat=repeat, iteration=0)
             for repeat in self._examinations.missing(kind, range(1))
@@ -218,7 +255,12 @@ class Comparison:
         self._listener(Announcement(f"whole data: {network}"))
         none = np.zeros((0, *self._info.image_shape), np.float32)
         self._train(config, self._info, none, kind, jobs)
-        self._fill((WHOLE, network), 0, kind, range(1))
+        (key,) = [
+            cell.key
+            for cell in self._cells.values()
+            if (cell.method, cell.evaluated_on) == (WHOLE, network)
+        ]
+        self._fill(key, 0, kind)
 
     def _train(
         self,
@@ -231,40 +273,71 @@ class Comparison:
         if not jobs:
             return
         began = time.perf_counter()
-        for event in train_and_test(config, info, images, jobs, self._listener):
+
+        def tell(event: Event) -> None:
+            nonlocal began
+            if isinstance(event, Started):  # what comes before is no training
+                began = time.perf_counter()
+            self._listener(event)
+
+        for event in train_and_test(config, info, images, jobs, tell):
             # Networks beside each other share the time: each gets what passed since the last.
             now = time.perf_counter()
             examined = Examined(accuracy=event.accuracy, seconds=now - began)
             self._examinations.add(kind, event.job.repeat, examined)
             began = now
 
-    def _fill(self, key: tuple[Any, ...], seed: int, kind: Kind, repeats: Sequence[int]) -> None:
-        known = self._examinations.known(kind)
-        found = {repeat: known[repeat] for repeat in repeats}
+    def _fill(self, key: tuple[Any, ...], seed: int, kind: Kind) -> None:
+        found = self._examinations.known(kind)
         self._cells[key] = self._cells[key].with_networks(seed, found)
         self._write()
 
     def _change(self, one: _Set, change: Callable[[Cell], Cell]) -> None:
-        for network in self._networks(one.config):
-            self._cells[_key(one, network)] = change(self._cells[_key(one, network)])
+        for network in self._networks(one):
+            key = self._cell_of(one, network)
+            self._cells[key] = change(self._cells[key])
         self._write()
 
+    def _cell_of(self, one: _Set, network: str) -> tuple[Any, ...]:
+        """The key of the cell that a set and a network belong to."""
+        (key,) = [
+            cell.key
+            for cell in self._cells.values()
+            if (cell.method, cell.ipc, cell.network, cell.evaluated_on)
+            == (one.asked.method, one.asked.ipc, one.network, network)
+        ]
+        return key
+
     def _write(self) -> None:
-        write_results(self._folder, self._info.name, tuple(self._cells.values()), made_by())
+        cells = {**self._earlier, **self._cells}
+        write_results(self._folder, self._info.name, tuple(cells.values()), made_by())
 
 
-def _key(one: _Set, network: str) -> tuple[Any, ...]:
-    """Of a cell."""
-    return one.asked.method, one.asked.ipc, one.config.condense.network, network
-
-
-def _kind(subject: str, config: RunConfig) -> Kind:
+def _kind(subject: str, config: RunConfig, info: DatasetInfo) -> Kind:
+    """What decides the accuracy of a network that is trained on something."""
+    evaluation, machine = config.evaluation, config.machine
+    protocol = named_protocol(
+        evaluation.protocol,
+        evaluation.eval_epochs,
+        lr_net=config.queue.lr_net,
+        batch_train=config.queue.batch_train,
+        operations=allowed_operations(info.flips),
+    )
+    settings = {
+        "protocol": dataclasses.asdict(protocol),
+        "partition": config.condense.partition,
+        "normalised by": (info.mean, info.std),
+        "tested on": (info.fingerprint, evaluation.eval_split),
+        "arithmetic": (machine.device, machine.precision, machine.compile, machine.threads),
+        "at once": machine.images_per_pass,
+    }
     return Kind(
         subject=subject,
         network=config.condense.network,
-        protocol=config.evaluation.protocol,
-        epochs=config.evaluation.eval_epochs,
+        protocol=evaluation.protocol,
+        epochs=evaluation.eval_epochs,
         seed=config.condense.seed,
+        settings=hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32],
     )
 
 

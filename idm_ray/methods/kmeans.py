@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from idm_ray.algorithm.coresets import nearest_to_each
@@ -17,7 +18,8 @@ def _choose(candidates: Candidates) -> Tensor:
     features = candidates.features(0).cpu().numpy()
     seed = int(torch.randint(2**31, (1,), generator=candidates.draws))
     clusters = KMeans(candidates.ipc, n_init=_STARTS, random_state=np.random.RandomState(seed))
-    centres = torch.from_numpy(clusters.fit(features).cluster_centers_)
+    with threadpool_limits(1):  # sums in one order, whatever the threads of the run
+        centres = torch.from_numpy(clusters.fit(features).cluster_centers_)
     return nearest_to_each(torch.from_numpy(features), centres)
 
 

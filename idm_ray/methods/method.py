@@ -114,6 +114,11 @@ class Method:
     settings: Callable[[Options], Options] = lambda recipe: {}
     compared_with: tuple[str, ...] = ("start", "random")
 
+    @property
+    def needs_network(self) -> bool:
+        """Whether a network has to do with the images."""
+        return not isinstance(self.how, Selecting) or self.how.looks_at is not _nothing
+
 
 def all_but(*used: str) -> tuple[str, ...]:
     """The options of condensing and of the queue that a method does not have.

@@ -73,11 +73,11 @@ def _costs_table(cells: Sequence[Cell]) -> Table:
 
 
 def _costs(cell: Cell, cells: Sequence[Cell]) -> Iterator[str]:
-    above, took = gain(cell, cells), mean_of(made.seconds for made in cell.made)
-    peak = max((made.peak_memory_bytes for made in cell.made), default=0)
+    above, took = gain(cell, cells), mean_of(made.seconds for made in cell.made.values())
+    peak = max((made.peak_memory_bytes for made in cell.made.values()), default=0)
     yield str(cell.ipc or "all")
     yield "-" if above is None or cell.method == "random" else f"{100 * above:+.1f}"
-    yield str(cell.made[0].iterations or "-") if cell.made else "-"
+    yield str(cell.first.iterations or "-") if cell.first else "-"
     yield "-" if took is None else duration_text(took)
     yield duration_text(cell.evaluate_seconds) if cell.all_accuracies else "-"
     yield rich.filesize.decimal(peak) if peak else "-"

@@ -24,20 +24,19 @@ def test_every_option_is_shared_or_the_comparison_s_own():
 
 
 def test_sets_come_row_by_row_with_consecutive_seeds():
-    names = [one.name for one in request(ipcs=(1, 10), seeds=2).sets()]
-    assert names == [
-        f"{method}-ipc{ipc}-auto-seed{seed}"
-        for method in ("random", "idm")
-        for ipc in (1, 10)
-        for seed in (0, 1)
+    made = [(one.method, one.ipc, one.seed) for one in request(ipcs=(1, 10), seeds=2).sets()]
+    assert made == [
+        (method, ipc, seed) for method in ("random", "idm") for ipc in (1, 10) for seed in (0, 1)
     ]
 
 
-def test_names_of_sets_tell_everything_apart_and_are_names_of_folders():
-    wide = request(methods=METHODS, ipcs=(1, 5), seeds=2, condense_networks=("auto", "vgg11"))
-    names = [one.name for one in wide.sets()]
-    assert len(set(names)) == len(names) == len(METHODS) * 2 * 2 * 2
-    assert not any("/" in name for name in names)
+def test_what_needs_no_network_is_made_once_whatever_networks_there_are():
+    wide = request(methods=("random", "herding"), condense_networks=("auto", "vgg11"))
+    assert [(one.method, one.network) for one in wide.sets()] == [
+        ("random", "auto"),
+        ("herding", "auto"),
+        ("herding", "vgg11"),
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -112,11 +111,22 @@ def test_repeats_are_those_of_the_comparison_unless_overridden():
     ("fields", "message"),
     [
         ({"methods": ("herdin",)}, "unknown method 'herdin'; did you mean 'herding'?"),
-        ({"methods": ()}, "methods must be one or more names with commas between them, got ''"),
+        ({"methods": ()}, "methods must be one or more, with commas between them, got 'none'"),
+        ({"ipcs": ()}, "ipcs must be one or more, with commas between them, got 'none'"),
+        ({"seeds": 2.5}, "seeds must be a whole number of at least 1, got 2.5"),
+        ({"seeds": True}, "seeds must be a whole number of at least 1, got True"),
+        ({"eval_epochs": "x"}, "eval_epochs must be a whole number of at least 1, got 'x'"),
+        ({"methods": (3,)}, "a name must be text, got 3"),
+        ({"protocol": 3}, "a name must be text, got 3"),
+        (
+            {"overrides": {"dm": {"iterations": 3}}},
+            "override dm must be for a method of this comparison, random, idm; leave it out, or "
+            "add the method",
+        ),
         ({"protocol": "papr"}, "unknown protocol 'papr'; did you mean 'paper'?"),
-        ({"ipcs": (0,)}, "ipc must be at least 1, got 0"),
-        ({"seeds": 0}, "seeds must be at least 1, got 0"),
-        ({"repeats": 0}, "repeats must be at least 1, got 0"),
+        ({"ipcs": (0,)}, "ipc must be a whole number of at least 1, got 0"),
+        ({"seeds": 0}, "seeds must be a whole number of at least 1, got 0"),
+        ({"repeats": 0}, "repeats must be a whole number of at least 1, got 0"),
         ({"options": {"iteration": 1}}, "unknown option 'iteration'; did you mean 'iterations'?"),
         (
             {"overrides": {"idm:5": {}}},
@@ -143,7 +153,11 @@ def test_what_cannot_be_asked_is_refused(fields, message):
 
 
 @pytest.mark.parametrize(
-    "option", ["size", "classes", "limit_per_class", "eval_epochs", "protocol"]
+    "option",
+    [
+        *("size", "classes", "limit_per_class", "flips", "eval_epochs", "protocol"),
+        *("lr_net", "batch_train", "threads", "precision"),
+    ],
 )
 def test_an_override_changes_neither_images_nor_evaluation(option):
     assert refusal(overrides={"idm": {option: 1}}).startswith(f"unknown option {option!r}")
@@ -164,6 +178,26 @@ def test_overrides_are_read_as_they_are_written():
 def test_anything_else_is_no_override(text):
     with pytest.raises(UserError, match=r"override must be METHOD\.OPTION=VALUE or"):
         parse_overrides([text], convert_text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"ipcs": 1}, "ipcs must be a list, or a text with commas between them, got 1"),
+        ({"ipcs": ["1"]}, "ipc must be a whole number of at least 1, got '1'"),
+        ({"overrides": 3}, "overrides must be options by method, such as"),
+        ({"overrides": {"idm": 3}}, "overrides must be options by method, such as"),
+    ],
+)
+def test_what_python_is_given_is_checked(asked, message):
+    with pytest.raises(UserError) as raised:
+        make_request("idm", asked)
+    assert str(raised.value).startswith(message)
+
+
+def test_lists_may_be_texts_and_name_each_thing_once():
+    made = make_request(["idm", "idm"], {"networks": "convnet-2, vgg11,", "ipcs": [1, 1]})
+    assert (made.methods, made.networks, made.ipcs) == (("idm",), ("convnet-2", "vgg11"), (1,))
 
 
 def test_one_mapping_is_taken_apart_into_what_is_asked_and_options_of_runs():

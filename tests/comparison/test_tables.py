@@ -1,19 +1,21 @@
 import csv
+import dataclasses
 import io
 import json
 
 import numpy as np
 import pytest
 
-from idm_ray.comparison.cells import Cell, Made, gain, told
+from idm_ray.comparison.cells import Cell, Made, from_told, gain, told
 from idm_ray.comparison.examinations import Examinations, Examined, Kind
-from idm_ray.comparison.files import as_csv, as_latex, as_markdown, write_results
+from idm_ray.comparison.files import as_csv, as_latex, as_markdown, read_cells, write_results
 from idm_ray.comparison.layout import cell_text, grids
+from idm_ray.errors import UserError
 from idm_ray.storage import Location
 
 
 def cell(method="idm", ipc=1, accuracies=None, **changes):
-    made = Made(seed=0, iterations=9, seconds=2.0, peak_memory_bytes=5, folder="sets/x")
+    made = Made(iterations=9, seconds=2.0, peak_memory_bytes=5, folder="sets/x")
     return Cell(
         **{
             "method": method,
@@ -23,7 +25,7 @@ def cell(method="idm", ipc=1, accuracies=None, **changes):
             "evaluated_on": "convnet-3",
             "protocol": "paper",
             "epochs": 1000,
-            "made": (made,) if ipc else (),
+            "made": {0: made} if ipc else {},
             "accuracies": {0: (0.25, 0.35)} if accuracies is None else accuracies,
         }
         | changes
@@ -62,7 +64,7 @@ def test_a_table_has_methods_below_each_other_and_images_per_class_beside():
     assert grid.rows == (
         ("Random", "10.0 (1)", ""),
         ("IDM", "30.0 ± 5.0 (2)", "-"),
-        ("Whole data", "80.0 (1)", "80.0 (1)"),
+        ("Whole data", "80.0 (1), 30 epochs", "80.0 (1), 30 epochs"),
     )
     assert grid.best == (1, None)
 
@@ -88,7 +90,7 @@ def test_a_matrix_of_networks_says_which_are_which():
 
 def test_the_whole_data_alone_is_a_table_too():
     (grid,) = grids("x", [WHOLE])
-    assert grid.rows == (("Whole data", "80.0 (1)"),)
+    assert grid.rows == (("Whole data", "80.0 (1), 30 epochs"),)
     assert grid.best == (None,)
 
 
@@ -122,6 +124,20 @@ def test_csv_has_a_line_for_each_cell_with_every_accuracy():
     assert (lines[0]["iterations"], lines[1]["iterations"], lines[1]["ipc"]) == ("9", "", "")
 
 
+def test_what_latex_takes_for_its_own_is_escaped():
+    (grid,) = grids("x", [cell(evaluated_on=r"a_{b}\^~#$&%"), cell()])
+    heading = as_latex(grid).splitlines()[3]
+    assert r"a\_\{b\}\textbackslash{}\^{}\~{}\#\$\&\%, 1 per class, 0.1 \%" in heading
+
+
+def test_a_cell_is_read_back_as_it_was():
+    full = cell(accuracies={0: (0.2, 0.3), 2: (0.5,)}, train_seconds={0: 1.5, 2: 2.0})
+    for one in (full, WHOLE, cell(accuracies={}, made={}, failed={1: "diverged"})):
+        again = from_told(json.loads(json.dumps(told(one, [one]))))
+        assert again == dataclasses.replace(one, train_seconds=again.train_seconds)
+        assert again.evaluate_seconds == one.evaluate_seconds
+
+
 def test_the_files_are_written_together(tmp_path):
     write_results(Location.at(tmp_path), "digits", [cell(), WHOLE], {"commit": "abc"})
     found = json.loads((tmp_path / "results.json").read_text())
@@ -134,7 +150,7 @@ def test_the_files_are_written_together(tmp_path):
     }  # fmt: skip
 
 
-KIND = Kind(subject="a", network="convnet-3", protocol="paper", epochs=5, seed=0)
+KIND = Kind(subject="a", network="convnet-3", protocol="paper", epochs=5, seed=0, settings="s")
 
 
 def test_what_was_examined_is_known_the_next_time(tmp_path):
@@ -148,10 +164,43 @@ def test_what_was_examined_is_known_the_next_time(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"subject": "b"}, {"network": "vgg11"}, {"protocol": "dc"}, {"epochs": 6}, {"seed": 1}],
+    [
+        {"subject": "b"},
+        {"network": "vgg11"},
+        {"protocol": "dc"},
+        {"epochs": 6},
+        {"seed": 1},
+        {"settings": "t"},
+    ],
 )
 def test_nothing_else_is_known_by_it(change, tmp_path):
     examinations = Examinations(Location.at(tmp_path))
     examinations.add(KIND, 0, Examined(accuracy=0.5, seconds=2.0))
     fields = {name: getattr(KIND, name) for name in KIND.__slots__}
     assert examinations.known(Kind(**fields | change)) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"[]",
+        b'{"networks": [{}]}',
+        b'{"networks": 3}',
+        b"\xff",
+        json.dumps(
+            {"networks": [{**dataclasses.asdict(KIND), "repeat": 0, "accuracy": 2, "seconds": 1}]}
+        ).encode(),
+    ],
+)
+def test_a_damaged_file_is_told_in_a_line(content, tmp_path):
+    (tmp_path / "examinations.json").write_bytes(content)
+    with pytest.raises(UserError, match="remove it to have them trained again"):
+        Examinations(Location.at(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"cells": [{"method": "x"}]}'])
+def test_damaged_results_are_told_in_a_line(content, tmp_path):
+    (tmp_path / "results.json").write_bytes(content)
+    with pytest.raises(UserError, match="expected the cells of a comparison in"):
+        read_cells(Location.at(tmp_path))
