@@ -77,7 +77,7 @@ def cell_text(cell: Cell | None) -> str:
         return "failed" if cell.failed else "-"
     count = len(cell.all_accuracies)
     spread = f" ± {100 * cell.std:.1f}" if count > 1 else ""
-    epochs = f", {cell.epochs} epochs" if cell.ipc is None else ""
+    epochs = f", {cell.epochs} epoch{'s' * (cell.epochs > 1)}" if cell.ipc is None else ""
     return f"{100 * cell.mean:.1f}{spread} ({count}){epochs}"
 
 
