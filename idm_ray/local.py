@@ -17,6 +17,7 @@ from idm_ray.checkpoints.saving import Saving, Tally
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.evaluation_jobs import best_iterate
+from idm_ray.examining import evaluate
 from idm_ray.host import num_cores
 from idm_ray.layout import (
     check_numerics,
@@ -43,16 +44,8 @@ from idm_ray.progress import (
 )
 from idm_ray.results.card import Card
 from idm_ray.results.outcome import write_results, write_selected
-from idm_ray.workers import (
-    ClassWorker,
-    Images,
-    QueueWorker,
-    WorkerReport,
-    evaluate,
-    gather_images,
-    pretrain,
-    select,
-)
+from idm_ray.selecting import select
+from idm_ray.workers import ClassWorker, Images, QueueWorker, WorkerReport, gather_images, pretrain
 
 
 class LocalRunner:

@@ -12,16 +12,11 @@ from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from idm_ray.algorithm.class_group import ClassGroup, GroupReport
-from idm_ray.algorithm.evaluate import TrainingImages, accuracy, fit
-from idm_ray.algorithm.expansion import expand
 from idm_ray.algorithm.matcher import Classes
 from idm_ray.algorithm.model_server import ModelServer, QueueReport, Snapshot
 from idm_ray.algorithm.numerics import FlatNetwork, Numerics
-from idm_ray.algorithm.protocols import Protocol, named_protocol, whole_data
-from idm_ray.algorithm.randomness import generator
 from idm_ray.algorithm.round_networks import RoundNetworks
 from idm_ray.algorithm.state import (
     FloatArray,
@@ -31,11 +26,9 @@ from idm_ray.algorithm.state import (
     QueueState,
     VersionKey,
 )
-from idm_ray.building import fresh_network
 from idm_ray.host import keep_freed_memory, user_cache
 from idm_ray.machine import peak_memory_bytes
-from idm_ray.methods.method import Candidates, Selecting
-from idm_ray.plan import EvaluationJob, Lesson, Plan
+from idm_ray.plan import Lesson, Plan
 from idm_ray.pretrained import PretrainReport, pretrained_networks
 from idm_ray.real_images import DataReport, RealImages
 
@@ -93,62 +86,6 @@ def pretrain(
     prepare_process(plan.numerics)
     networks, reports = zip(*pretrained_networks(plan, lesson), strict=True)
     return networks, reports
-
-
-def select(plan: Plan, classes: Sequence[int], networks: Sequence[Pretrained]) -> Images:
-    """The real images that the plan's method chooses, (I * ipc, C, H, W), class by class.
-
-    Args:
-        plan: of the run.
-        classes: labels, I of them.
-        networks: that are looked at, one for each look of the plan's lesson.
-    """
-    prepare_process(plan.numerics)
-    how = plan.method.how
-    assert isinstance(how, Selecting), "the method chooses real images"
-    flat = FlatNetwork(plan.build_network(), plan.numerics).freeze() if networks else None
-    with RealImages(plan) as real:
-        chosen = []
-        for label in classes:
-            candidates = _candidates(plan, label, real, flat, networks)
-            rows = how.choose(candidates).cpu().numpy()
-            # A class of fewer images than asked for gives all of them, over and over.
-            chosen.append(real.of_class(label, np.resize(rows, plan.config.condense.ipc)))
-        return torch.cat(chosen).cpu().numpy()
-
-
-def _candidates(
-    plan: Plan,
-    label: int,
-    real: RealImages,
-    flat: FlatNetwork | None,
-    networks: Sequence[Pretrained],
-) -> Candidates:
-    count, seed = plan.info.train_counts[label], plan.config.condense.seed
-
-    @torch.no_grad()
-    def features(number: int) -> Tensor:
-        assert flat is not None, "there are networks"
-        flat.load(torch.from_numpy(networks[number].weights.copy()))
-        rows = np.arange(count)
-        parts = range(0, count, plan.numerics.images_per_pass)
-        batches = (rows[first : first + plan.numerics.images_per_pass] for first in parts)
-        return torch.cat([flat.features(real.of_class(label, batch)) for batch in batches])
-
-    def is_wrong(number: int) -> Tensor:
-        found = features(number)  # loads the network
-        assert flat is not None, "there are networks"
-        return flat.head(found).argmax(dim=1) != label
-
-    return Candidates(
-        count=count,
-        ipc=min(count, plan.config.condense.ipc),
-        networks=len(networks),
-        features=features,
-        is_wrong=is_wrong,
-        random=lambda: torch.from_numpy(real.random_rows(label)),
-        draws=generator(seed, "select", label),
-    )
 
 
 class QueueWorker:
@@ -424,69 +361,3 @@ def gather_images(*parts: Mapping[int, Images]) -> Images:
     """All synthetic images, (num_classes * ipc, C, H, W), sorted by class, from all workers."""
     groups = {n: images for part in parts for n, images in part.items()}
     return np.concatenate([groups[n].reshape(-1, *groups[n].shape[2:]) for n in sorted(groups)])
-
-
-def evaluate(plan: Plan, job: EvaluationJob, condensed: Images | None = None) -> float:
-    """Train one fresh network and test it.
-
-    Args:
-        plan: of the run.
-        job: what to train on, and which repeat.
-        condensed: (N, C, H, W) for the subject "condensed".
-
-    Returns:
-        Accuracy on the images of the job's split, a fraction.
-    """
-    prepare_process(plan.numerics)
-    with RealImages(plan) as real:
-        images = training_images(plan, job, real, condensed)
-        return accuracy(train_network(plan, job, images), real.test_batches(split=job.split))
-
-
-def train_network(
-    plan: Plan, job: EvaluationJob, images: TrainingImages
-) -> Callable[[Tensor], Tensor]:
-    """Train one fresh network; returns it as a function from normalised images to logits."""
-    # Repeats of all subjects start from the same networks, so that their differences are paired.
-    key = (plan.config.condense.seed, "evaluate", job.repeat)
-    network = fresh_network(
-        plan.config.condense.network,
-        plan.info.image_shape,
-        plan.info.num_classes,
-        generator(*key, "init"),
-    ).to(plan.numerics.device)
-    return fit(network, images, _protocol(plan, job), plan.numerics, key)
-
-
-def training_images(
-    plan: Plan, job: EvaluationJob, real: RealImages, condensed: Images | None = None
-) -> TrainingImages:
-    """What a job trains its network on; `condensed` as for `evaluate`."""
-    if job.subject == "whole":
-        return real.whole()
-    labels = range(plan.info.num_classes)
-    partition = plan.config.condense.partition
-    if job.subject == "random":
-        stored, partition = torch.cat([real.random(label) for label in labels]), 1
-    elif job.subject == "start":
-        stored = torch.cat([real.start(label) for label in labels])
-    else:
-        assert condensed is not None, "the subject is the condensed images"
-        stored = torch.from_numpy(condensed.copy()).to(plan.numerics.device)
-    images = expand(stored, partition)
-    per_class = len(images) // plan.info.num_classes
-    targets = torch.arange(plan.info.num_classes, device=images.device)
-    targets = targets.repeat_interleave(per_class)
-    return TrainingImages(count=len(images), take=lambda rows: (images[rows], targets[rows]))
-
-
-def _protocol(plan: Plan, job: EvaluationJob) -> Protocol:
-    evaluation, queue = plan.config.evaluation, plan.config.queue
-    protocol = named_protocol(
-        evaluation.protocol,
-        evaluation.eval_epochs,
-        lr_net=queue.lr_net,
-        batch_train=queue.batch_train,
-        operations=plan.operations,
-    )
-    return whole_data(protocol, evaluation.whole_epochs) if job.subject == "whole" else protocol

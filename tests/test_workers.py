@@ -2,16 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from idm_ray.examining import evaluate, train_network, training_images
 from idm_ray.plan import EvaluationJob
 from idm_ray.real_images import RealImages
-from idm_ray.workers import (
-    ClassWorker,
-    QueueWorker,
-    evaluate,
-    gather_images,
-    train_network,
-    training_images,
-)
+from idm_ray.workers import ClassWorker, QueueWorker, gather_images
 from tests.data.making import images_of
 from tests.making_runs import plan_of
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from idm_ray.algorithm.evaluate import accuracy
 from idm_ray.continual.course import NetworkJob
 from idm_ray.continual.memories import Memories
+from idm_ray.examining import train_network
 from idm_ray.plan import EvaluationJob, Plan
 from idm_ray.real_images import RealImages
-from idm_ray.workers import prepare_process, train_network
+from idm_ray.workers import prepare_process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

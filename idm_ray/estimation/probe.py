@@ -25,11 +25,12 @@ from idm_ray.algorithm.evaluate import TrainingImages, accuracy
 from idm_ray.algorithm.numerics import FlatNetwork
 from idm_ray.estimation.costs import Footprint, Rates
 from idm_ray.estimation.timing import Timing, is_steady, summarise
+from idm_ray.examining import train_network, training_images
 from idm_ray.machine import peak_memory_bytes, reset_peak_memory
 from idm_ray.plan import EvaluationJob, Plan, Subject
 from idm_ray.real_images import RealImages
 from idm_ray.work import Work
-from idm_ray.workers import ClassWorker, QueueWorker, train_network, training_images
+from idm_ray.workers import ClassWorker, QueueWorker
 
 # One sample of matching or of training takes about so much arithmetic, if a run has as much: a
 # second or so on a core, so that several samples fit in the time there is.

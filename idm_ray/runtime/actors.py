@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from idm_ray import real_images, workers
+from idm_ray import examining, real_images, selecting, workers
 from idm_ray.algorithm.model_server import Snapshot
 from idm_ray.algorithm.state import Pretrained
 from idm_ray.config import RunConfig
@@ -133,7 +133,7 @@ def _pretrain(plan: Plan, lesson: Lesson) -> tuple[Any, ...]:
 def _select(plan: Plan, group: int, *networks: Pretrained) -> tuple[dict[int, workers.Images], int]:
     """The real images that are chosen for a group of classes, and the memory that it took."""
     classes = plan.groups[group]
-    images = workers.select(plan, classes, networks)
+    images = selecting.select(plan, classes, networks)
     by_class = images.reshape(len(classes), -1, *images.shape[1:])
     return {group: by_class}, peak_memory_bytes()
 
@@ -147,7 +147,7 @@ ClassActor: Any = _remote(concurrency_groups={ASIDE: 1})(_ClassActor)
 QueueActor: Any = _remote(concurrency_groups={ASIDE: 1})(_QueueActor)
 inspect_place: Any = _remote(_inspect_place)
 look_for_data: Any = _remote(real_images.look_for_data)
-evaluate: Any = _remote(max_retries=0)(workers.evaluate)
+evaluate: Any = _remote(max_retries=0)(examining.evaluate)
 pretrain: Any = _remote(_pretrain)
 select: Any = _remote(num_returns=2)(_select)
 # The second result is for who only wants to know when the first is there.

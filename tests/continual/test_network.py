@@ -9,9 +9,9 @@ import torch
 from idm_ray.continual.course import NetworkJob
 from idm_ray.continual.memories import Memories
 from idm_ray.continual.network import train_and_test
+from idm_ray.examining import train_network
 from idm_ray.plan import EvaluationJob
 from idm_ray.real_images import RealImages
-from idm_ray.workers import train_network
 from tests.data.making import images_of
 from tests.making_runs import plan_of
 
