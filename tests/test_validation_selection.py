@@ -124,10 +124,10 @@ def test_nothing_but_what_is_reported_is_tested_on_test_images(folder, monkeypat
     # And so it is where images are taken: no test image until an iterate is selected.
     taken, batches = [], RealImages.test_batches
 
-    def noted(self, split="eval_split"):
+    def noted(self, *, split):
         taken.append(split)
         assert split == "validation" or (tmp_path / "selected.parquet").exists()
-        return batches(self, split)
+        return batches(self, split=split)
 
     monkeypatch.setattr(RealImages, "test_batches", noted)
     run(tmp_path, **SELECTING)
@@ -315,6 +315,21 @@ def test_a_checkpoint_has_the_best_copy_and_those_that_are_not_judged_yet(folder
     (tmp_path / "selected.parquet").unlink(missing_ok=True)
     resume(tmp_path)
     assert_same(tmp_path, folder)
+
+
+def test_methods_whose_classes_meet_between_rounds_select_the_same_after_an_interruption(tmp_path):
+    options = SELECTING | {"method": "dsa", "ipc": 2, "outer_rounds": 2, "inner_epochs": 1}
+    whole = run(tmp_path / "whole", **options).folder
+    judged_last = nth(Evaluated, 2, iteration=2)
+
+    def stop(event):
+        if judged_last(event):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", listener=stop, **options)
+    resume(tmp_path / "run")
+    assert_same(tmp_path / "run", whole)
 
 
 KILLED = SELECTING | {
