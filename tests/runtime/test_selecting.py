@@ -16,7 +16,14 @@ def settings(method):
     return {n: v for n, v in TINY.items() if n not in unused} | {"method": method, "ipc": 2} | steps
 
 
-@pytest.mark.parametrize("method", ["random", "forgetting", "kmeans"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param("random", marks=pytest.mark.slow),
+        "forgetting",
+        pytest.param("kmeans", marks=pytest.mark.slow),
+    ],
+)
 def test_the_same_images_are_chosen(method, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     of_both = settings(method)

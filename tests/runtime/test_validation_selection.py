@@ -69,6 +69,7 @@ def test_processes_that_die_when_it_is_known_change_nothing(cluster, local, tmp_
     assert_selects_the_same(folder, local)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_in_one_process_selects_the_same(local, tmp_path):
     def stop(event):
         if isinstance(event, Evaluated) and event.job.selects and event.job.iteration == 8:
