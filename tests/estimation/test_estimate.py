@@ -47,8 +47,9 @@ def test_the_figures_are_all_there_and_add_up(told):
     assert parts["iteration_s"] == pytest.approx(parts["matching_s"] + parts["training_s"])
     assert min(parts["matching_s"], parts["training_s"], parts["evaluate_s"]) > 0
     assert set(parts["process_bytes"]) == {"process", "evaluation task"}
-    # Torch alone is more than 100 MB; a tiny run is not a gigabyte.
-    assert 1e8 < parts["condense_bytes"] < 1e9
+    # Torch alone is more than 100 MB; a tiny run is not two gigabytes, nor is it in a process that
+    # has run other tests before.
+    assert 1e8 < parts["condense_bytes"] < 2e9
     assert parts["gpu_bytes"] == 0
     assert list(found["flops"]) == ["pretrain", "condense", "evaluate"]
     names = ["source", "cache", "condense_read", "evaluate_read", "checkpoint"]

@@ -8,7 +8,7 @@ import pytest
 from idm_ray.checkpoints.commit import Commit
 from idm_ray.checkpoints.folder import CheckpointFolder
 from idm_ray.errors import ActorLostError
-from idm_ray.progress import Announcement, Evaluated, Progress
+from idm_ray.progress import Announcement, Committed, Evaluated, Progress
 from idm_ray.run import condense, resume
 from idm_ray.storage import Location
 from tests.chaos.comparing import assert_same
@@ -77,6 +77,11 @@ def while_a_commit_is_written(after_iteration):
     return is_written
 
 
+def when_a_commit_is_complete(killer, event):
+    """From then on there is somewhere to go on from."""
+    return isinstance(event, Committed)
+
+
 def when_a_network_is_evaluated(killer, event):
     """Others are then being evaluated, at the end of a run."""
     return isinstance(event, Evaluated) and event.job.iteration == OPTIONS["iterations"]
@@ -133,7 +138,8 @@ def test_one_loss_too_many_ends_the_run_and_says_who_why_and_where_to_look(
     cluster, undisturbed, tmp_path
 ):
     folder = tmp_path / "run"
-    killer = Killer(cluster.address_info["session_dir"], folder, (after(8), "class actor 0"))
+    deed = (when_a_commit_is_complete, "class actor 0")
+    killer = Killer(cluster.address_info["session_dir"], folder, deed)
     with pytest.raises(ActorLostError) as lost:
         condense(out=folder, listener=killer, **ON_RAY | {"max_failures": 0})
     message = str(lost.value)
