@@ -1,5 +1,7 @@
 """The driver's loop where classes meet, with actors that note what they are told."""
 
+import threading
+
 import numpy as np
 import pytest
 import ray
@@ -59,9 +61,7 @@ class NotingActor:
         return self.number, self.last
 
     def hang(self):
-        import time  # noqa: PLC0415 -- in the actor's process
-
-        time.sleep(60)
+        threading.Event().wait()  # which nobody sets
 
 
 # Processes take long to start: all tests of this file use the same.
