@@ -15,8 +15,9 @@ from idm_ray.layout import evaluation_work, settle
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement, Evaluated
 from idm_ray.report import statistics
+from idm_ray.resolving import absolute, plain_values
 from idm_ray.results.card import Card
-from idm_ray.run import absolute, make_runner, plain_values
+from idm_ray.run import make_runner
 from idm_ray.storage import shown
 from idm_ray.workers import Images
 

@@ -13,19 +13,14 @@ import torch
 
 from idm_ray.algorithm.numerics import Numerics
 from idm_ray.algorithm.state import Pretrained, VersionKey
+from idm_ray.arithmetic import check_numerics, choose_numerics, compiling_notes, compiling_pays
 from idm_ray.checkpoints.saving import Saving, Tally
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.evaluation_jobs import best_iterate
 from idm_ray.examining import evaluate
 from idm_ray.host import num_cores
-from idm_ray.layout import (
-    check_numerics,
-    choose_numerics,
-    compiling_notes,
-    compiling_pays,
-    crew_of_one,
-)
+from idm_ray.layout import crew_of_one
 from idm_ray.local_commits import Commits, RunState, load
 from idm_ray.machine import look_around, peak_memory_bytes, reset_peak_memory
 from idm_ray.monitoring import Export

@@ -14,7 +14,7 @@ from idm_ray.data.shard_writer import ShardWriter
 from idm_ray.data.sources import WORDS, find_source
 from idm_ray.execution import Listener, Started
 from idm_ray.progress import Advanced, Announcement
-from idm_ray.run import plain_values
+from idm_ray.resolving import plain_values
 from idm_ray.storage import Location
 
 

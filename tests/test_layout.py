@@ -3,15 +3,17 @@ from dataclasses import replace
 import pytest
 
 from idm_ray.algorithm.numerics import Numerics
-from idm_ray.config import MachineConfig, RunConfig
-from idm_ray.errors import UserError
-from idm_ray.layout import (
+from idm_ray.arithmetic import (
     MIN_PIXELS_TO_COMPILE,
-    Share,
-    check_memory,
     check_numerics,
     choose_numerics,
     compiling_notes,
+)
+from idm_ray.config import MachineConfig, RunConfig
+from idm_ray.errors import UserError
+from idm_ray.layout import (
+    Share,
+    check_memory,
     condensing_work,
     crew_of,
     crew_of_one,

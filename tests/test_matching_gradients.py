@@ -8,8 +8,8 @@ from idm_ray.errors import UserError
 from idm_ray.methods.gradients import published_rounds
 from idm_ray.progress import Announcement
 from idm_ray.recipes import Facts, resolve_options
+from idm_ray.resolving import resolve
 from idm_ray.results.condensed import read_card
-from idm_ray.run import resolve
 from tests.making_runs import TINY, command, pixels, plan_of, progress_of, run
 
 ROUNDS = {"ipc": 2, "outer_rounds": 2, "inner_epochs": 2}

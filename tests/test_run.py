@@ -13,8 +13,8 @@ from idm_ray.data.dataset import open_dataset
 from idm_ray.errors import NonFiniteLossError, UserError
 from idm_ray.execution import Finished, Started
 from idm_ray.progress import Announcement, Committed, Evaluated, Progress
+from idm_ray.resolving import resolve, settled
 from idm_ray.results.condensed import read_arrays, read_card
-from idm_ray.run import resolve, settled
 from tests.data.making import images_of
 from tests.making_runs import (
     TINY,

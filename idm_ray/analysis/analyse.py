@@ -19,7 +19,8 @@ from idm_ray.execution import Listener
 from idm_ray.layout import settle
 from idm_ray.progress import Announcement
 from idm_ray.report import provenance
-from idm_ray.run import absolute, make_runner, plain_values
+from idm_ray.resolving import absolute, plain_values
+from idm_ray.run import make_runner
 from idm_ray.storage import Location, shown
 
 # Of what is known of a computation; the rest is about condensing.

@@ -9,8 +9,8 @@ from idm_ray.checks import wrong
 from idm_ray.comparison.request import Request
 from idm_ray.comparison.work import Compared, Comparison
 from idm_ray.execution import Listener
+from idm_ray.resolving import plain_values
 from idm_ray.results.run_folder import next_free
-from idm_ray.run import plain_values
 from idm_ray.storage import Location
 
 

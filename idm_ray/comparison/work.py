@@ -28,8 +28,9 @@ from idm_ray.methods.catalog import find_method
 from idm_ray.plan import EvaluationJob
 from idm_ray.progress import Announcement
 from idm_ray.report import made_by
+from idm_ray.resolving import absolute, resolve, settled
 from idm_ray.results.run_lock import RunLock
-from idm_ray.run import absolute, condense, differing_settings, resolve, settled
+from idm_ray.run import condense, differing_settings
 from idm_ray.storage import Location
 from idm_ray.workers import Images
 

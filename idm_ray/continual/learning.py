@@ -25,9 +25,10 @@ from idm_ray.formats.opening import read_set
 from idm_ray.methods.catalog import find_method
 from idm_ray.progress import Advanced, Announcement
 from idm_ray.report import provenance
+from idm_ray.resolving import plain_values, resolve, settled
 from idm_ray.results.atomic import write_json, write_text
 from idm_ray.results.run_folder import next_free
-from idm_ray.run import condense, plain_values, resolve, settled
+from idm_ray.run import condense
 from idm_ray.storage import Location, shown
 
 _COURSE = Course()

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from idm_ray.arithmetic import choose_numerics
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.data.sources import source_bytes
@@ -28,11 +29,12 @@ from idm_ray.estimation.probe import measure
 from idm_ray.estimation.timing import Timing
 from idm_ray.evaluation_jobs import all_jobs
 from idm_ray.execution import Listener
-from idm_ray.layout import Crew, choose_numerics, condensing_work, cut_groups
+from idm_ray.layout import Crew, condensing_work, cut_groups
 from idm_ray.machine import Capabilities
 from idm_ray.plan import Plan
 from idm_ray.progress import Announcement
-from idm_ray.run import describe_numerics, make_runner, resolve
+from idm_ray.resolving import resolve
+from idm_ray.run import describe_numerics, make_runner
 from idm_ray.scaling import (
     H100,
     Parts,

@@ -4,18 +4,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.arithmetic import check_numerics, choose_numerics, compiling_notes, compiling_pays
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
-from idm_ray.layout import (
-    Crew,
-    check_numerics,
-    choose_numerics,
-    compiling_notes,
-    compiling_pays,
-    crew_of,
-    cut_groups,
-    lay_out,
-)
+from idm_ray.layout import Crew, crew_of, cut_groups, lay_out
 from idm_ray.runtime.connection import connect
 from idm_ray.runtime.hosting import Host
 from idm_ray.runtime.placement import Reservation

@@ -8,15 +8,9 @@ from typing import Any
 import ray
 
 from idm_ray.algorithm.numerics import Numerics
+from idm_ray.arithmetic import choose_numerics, compiling_pays
 from idm_ray.errors import ActorLostError
-from idm_ray.layout import (
-    Layout,
-    choose_numerics,
-    compiling_pays,
-    cut_groups,
-    lay_out,
-    share_of,
-)
+from idm_ray.layout import Layout, cut_groups, lay_out, share_of
 from idm_ray.plan import Plan, copy_at
 from idm_ray.recorded_queue import Counts
 from idm_ray.runtime import actors

@@ -7,7 +7,7 @@ from typing import Any
 from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.errors import UserError
-from idm_ray.run import settled
+from idm_ray.resolving import settled
 from idm_ray.searches.job import Job
 from idm_ray.searches.search import Choice, Distribution, Search, value_text
 from idm_ray.searches.trials import TrialResult

@@ -10,8 +10,8 @@ from idm_ray.config import RunConfig
 from idm_ray.data.dataset import DatasetInfo
 from idm_ray.errors import UserError
 from idm_ray.layout import condensing_work
+from idm_ray.resolving import settled
 from idm_ray.results.run_config import parse_config
-from idm_ray.run import settled
 from idm_ray.same_numbers import differences
 from idm_ray.searches.job import Job
 from idm_ray.searches.queue_sequence import shared_queue_key

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from idm_ray.checks import check_types, refuse_unknown
 from idm_ray.config import option_names
 from idm_ray.errors import UserError
-from idm_ray.run import plain_values
+from idm_ray.resolving import plain_values
 
 # Settings are compared on images that nothing was trained on, and that are no test images.
 DEFAULTS: Final[Mapping[str, Any]] = {

@@ -11,9 +11,9 @@ import yaml
 from idm_ray.errors import ResourceError, UserError
 from idm_ray.execution import Listener
 from idm_ray.progress import Announcement
+from idm_ray.resolving import plain_values, resolve
 from idm_ray.results.run_files import holds_run
 from idm_ray.results.run_folder import next_free
-from idm_ray.run import plain_values, resolve
 from idm_ray.searches.catalog import Listed, listing
 from idm_ray.searches.finding import find, with_values
 from idm_ray.searches.search import Search

@@ -7,7 +7,7 @@ from idm_ray.data.digits import DigitsSource
 from idm_ray.data.sources import find_source
 from idm_ray.data.splits import hold_out
 from idm_ray.errors import DataError
-from idm_ray.run import absolute
+from idm_ray.resolving import absolute
 from tests.data.making import images_of, opened, write_class, write_parquet, write_tree
 
 

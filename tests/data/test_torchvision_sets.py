@@ -16,7 +16,7 @@ from idm_ray.data.dataset import open_dataset
 from idm_ray.data.known import CIFAR10, FASHION_MNIST
 from idm_ray.data.sources import find_source, locate, source_bytes
 from idm_ray.errors import DataError
-from idm_ray.run import absolute
+from idm_ray.resolving import absolute
 from tests.data.making import images_of, write_tree
 
 TRAIN, TEST = 30, 20

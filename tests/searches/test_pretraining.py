@@ -5,7 +5,7 @@ import pytest
 
 from idm_ray.algorithm.model_start import draw_start
 from idm_ray.config import QueueConfig
-from idm_ray.run import settled
+from idm_ray.resolving import settled
 from idm_ray.searches.catalog import SEARCHES
 from idm_ray.searches.same_runs import select
 from idm_ray.tuning.grid import grid_trials

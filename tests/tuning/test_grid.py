@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from idm_ray.errors import UserError
-from idm_ray.run import settled
+from idm_ray.resolving import settled
 from idm_ray.storage import Location
 from idm_ray.tuning.grid import complete, job_of
 from tests.making_runs import TINY, plan_of, run
