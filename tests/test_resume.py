@@ -104,22 +104,27 @@ def test_a_run_can_be_interrupted_as_often_as_one_likes(tmp_path, undisturbed):
     assert_same(folder, undisturbed.folder)
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3, 7])
-def test_each_group_goes_on_from_its_own_newest_finished_iteration(
-    tmp_path, undisturbed, monkeypatch, nth
-):
-    folder, calls = tmp_path / "run", itertools.count(1)
-    step = ClassGroup._step
+def interrupt_at_step(nth, folder, monkeypatch, **options):
+    """Begin a run that is interrupted when the n-th step of any group begins."""
+    calls, step = itertools.count(1), ClassGroup._step
 
     def interrupt(self, *arguments):
         if next(calls) == nth:
             raise KeyboardInterrupt
         return step(self, *arguments)
 
-    monkeypatch.setattr(ClassGroup, "_step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, **OPTIONS)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(ClassGroup, "_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, **options)
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 7])
+def test_each_group_goes_on_from_its_own_newest_finished_iteration(
+    tmp_path, undisturbed, monkeypatch, nth
+):
+    folder = tmp_path / "run"
+    interrupt_at_step(nth, folder, monkeypatch, **OPTIONS)
     # Two groups, one after the other.
     assert [group.iteration for group in last_commit(folder).groups] == [nth // 2, (nth - 1) // 2]
     resume(folder)
@@ -133,18 +138,8 @@ def test_where_classes_meet_all_groups_go_on_from_the_same_finished_iteration(
     options = {"method": "dsa", "outer_rounds": 2, "inner_epochs": 2, "eval_interval": 2}
     options |= {"iterations": 4, "repeats": 1}
     whole = run(tmp_path / "whole", **OPTIONS | options)
-    folder, calls = tmp_path / "run", itertools.count(1)
-    step = ClassGroup._step
-
-    def interrupt(self, *arguments):
-        if next(calls) == nth:
-            raise KeyboardInterrupt
-        return step(self, *arguments)
-
-    monkeypatch.setattr(ClassGroup, "_step", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run(folder, **OPTIONS | options)
-    monkeypatch.undo()
+    folder = tmp_path / "run"
+    interrupt_at_step(nth, folder, monkeypatch, **OPTIONS | options)
     # Two groups, two rounds: the fourth call leaves the first group an iteration ahead.
     done = (nth - 1) // 4
     assert [group.iteration for group in last_commit(folder).groups] == [done, done]
